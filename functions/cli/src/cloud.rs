@@ -256,7 +256,7 @@ impl Cloud {
             settings: StackSettings {
                 stack,
                 job: config.settings,
-                project: config.limits,
+                project: config.limits.into(),
                 tier: config.tier,
                 quiet_period: config.quiet,
                 poll_backoff: config.waits,

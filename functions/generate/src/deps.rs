@@ -68,7 +68,7 @@ impl Deps {
             ledger: wiring.ledger_store(),
             references: wiring.upload_store(),
             catalogs: wiring.catalog_store(),
-            project: wiring.settings.project.clone(),
+            project: ProjectLimits::clone(&wiring.settings.project),
             folders: wiring.folder_store(),
             gemini: wiring.gemini()?,
             generations: wiring.queue(GENERATIONS)?,

@@ -73,7 +73,7 @@ impl Deps {
             announcer: wiring.announcer()?,
             clock: wiring.clock.clone(),
             catalog: Arc::clone(&wiring.catalog),
-            project: wiring.settings.project.clone(),
+            project: ProjectLimits::clone(&wiring.settings.project),
             tier: wiring.settings.tier,
             catalogs: wiring.catalog_store(),
             folders: wiring.folder_store(),

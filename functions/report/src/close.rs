@@ -147,7 +147,7 @@ pub(crate) async fn planned_with(
 ) -> Result<(PlanLock, Deps), ReportError> {
     let lock: PlanLock = read_json(deps, &object_keys::plan_lock(job)).await?;
     let deps = Deps {
-        catalog: catalog(deps, job, &lock).await?,
+        catalog: catalog(deps, job, &lock).await?.into(),
         ..deps.clone()
     };
     Ok((lock, deps))

@@ -11,6 +11,7 @@ use runtime::{
     announcer::Announcer,
     bucket::Bucket,
     catalog_store::CatalogStore,
+    lazy::Lazy,
     metrics::Metrics,
     queue::Queue,
     shard_store::ShardStore,
@@ -37,7 +38,7 @@ pub struct Deps {
     pub clock: Clock,
     /// Models and prices: the built-in catalog, and when a job is closed, the catalog that it was
     /// planned with.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Lazy<Arc<Catalog>>,
     /// The catalogs that jobs were planned with.
     pub catalogs: CatalogStore,
     /// Where the objects of the bucket are served on the web, if they are.
@@ -60,7 +61,7 @@ impl Deps {
             thumbnails: wiring.queue(THUMBNAILS)?,
             announcer: wiring.announcer()?,
             clock: wiring.clock.clone(),
-            catalog: Arc::clone(&wiring.catalog),
+            catalog: wiring.catalog.clone(),
             catalogs: wiring.catalog_store(),
             image_base_url: wiring.settings.image_base_url.clone(),
             metrics: wiring.metrics.clone(),

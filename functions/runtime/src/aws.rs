@@ -2,7 +2,12 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use aws_config::SdkConfig;
+use aws_config::{
+    SdkConfig,
+    environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
+    meta::region::ProvideRegion,
+};
+use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_s3::{
     config::{RequestChecksumCalculation, StalledStreamProtectionConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
@@ -14,13 +19,16 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
 use aws_types::service_config::ServiceConfigKey;
 
-/// Clients for S3 and SQS with the function's role, region and, where one is set, endpoint.
+use crate::lazy::Lazy;
+
+/// Clients for S3 and SQS with the function's role, region and, where one is set, endpoint. Making
+/// one includes parsing a list of AWS's regions.
 #[derive(Clone, Debug)]
 pub struct Aws {
     /// S3.
-    pub s3: aws_sdk_s3::Client,
+    pub s3: Lazy<aws_sdk_s3::Client>,
     /// SQS.
-    pub sqs: aws_sdk_sqs::Client,
+    pub sqs: Lazy<aws_sdk_sqs::Client>,
 }
 
 impl Aws {
@@ -31,19 +39,29 @@ impl Aws {
         // Emulators do not have a host name for each bucket.
         let s3 = s3.force_path_style(config.endpoint_url().is_some());
         Self {
-            s3: aws_sdk_s3::Client::from_conf(s3.build()),
-            sqs: aws_sdk_sqs::Client::new(&config),
+            s3: Lazy::new(|| aws_sdk_s3::Client::from_conf(s3.build())),
+            sqs: Lazy::new(move || aws_sdk_sqs::Client::new(&config)),
         }
     }
 }
 
 /// Reads the role, region, credentials and endpoint in the environment.
+///
+/// On Lambda the environment has the region and the credentials. The chains with all other sources
+/// are made only where it lacks them, because that includes clients for STS and for the metadata of
+/// a machine, with four fifths of the instructions that reading the configuration takes.
 pub(crate) async fn config() -> SdkConfig {
-    aws_config::from_env()
+    let mut loader = aws_config::from_env()
         .timeout_config(timeouts())
-        .http_client(https())
-        .load()
-        .await
+        .http_client(https());
+    if let Some(region) = EnvironmentVariableRegionProvider::new().region().await {
+        loader = loader.region(region);
+    }
+    let credentials = EnvironmentVariableCredentialsProvider::new();
+    if credentials.provide_credentials().await.is_ok() {
+        loader = loader.credentials_provider(credentials);
+    }
+    loader.load().await
 }
 
 /// The SDK's own HTTPS client, without a proxy, which is the SDK's default. It is made for the

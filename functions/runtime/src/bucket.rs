@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use self::payload::UnsignedOverTls;
 pub use self::{error::BucketError, writer::ObjectWriter};
+use crate::lazy::Lazy;
 
 /// How many times a conditional write is sent if it conflicts with a concurrent one (409).
 const MAX_CONFLICT_ATTEMPTS: u32 = 5;
@@ -20,7 +21,7 @@ const MAX_CONFLICT_ATTEMPTS: u32 = 5;
 /// A bucket.
 #[derive(Clone, Debug)]
 pub struct Bucket {
-    client: Client,
+    client: Lazy<Client>,
     name: String,
 }
 
@@ -58,9 +59,9 @@ pub enum Conditional {
 
 impl Bucket {
     /// The bucket `name`, through `client`.
-    pub fn new(client: Client, name: impl Into<String>) -> Self {
+    pub fn new(client: impl Into<Lazy<Client>>, name: impl Into<String>) -> Self {
         Self {
-            client,
+            client: client.into(),
             name: name.into(),
         }
     }

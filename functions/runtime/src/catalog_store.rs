@@ -10,6 +10,7 @@ use darkroom::{models::Catalog, names::JobId, object_keys};
 
 use crate::{
     bucket::{Bucket, BucketError, Conditional},
+    lazy::Lazy,
     parsed_text::{ParseFault, ParsedText},
 };
 
@@ -17,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct CatalogStore {
     bucket: Bucket,
-    built_in: Arc<Catalog>,
+    built_in: Lazy<Arc<Catalog>>,
     latest: ParsedText<Catalog>,
 }
 
@@ -40,10 +41,10 @@ pub enum CatalogFault {
 
 impl CatalogStore {
     /// The catalogs in `bucket`.
-    pub fn new(bucket: Bucket, built_in: Arc<Catalog>) -> Self {
+    pub fn new(bucket: Bucket, built_in: impl Into<Lazy<Arc<Catalog>>>) -> Self {
         Self {
             bucket,
-            built_in,
+            built_in: built_in.into(),
             latest: ParsedText::default(),
         }
     }

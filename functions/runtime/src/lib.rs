@@ -12,6 +12,7 @@ pub mod document;
 pub mod event_targets;
 pub mod folder_store;
 pub mod lambda;
+pub mod lazy;
 pub mod ledger_store;
 pub mod lines;
 pub mod log;

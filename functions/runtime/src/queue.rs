@@ -8,12 +8,12 @@ use darkroom::state::LONGEST_WAIT;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use crate::aws::describe;
+use crate::{aws::describe, lazy::Lazy};
 
 /// A queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    client: Client,
+    client: Lazy<Client>,
     url: String,
 }
 
@@ -29,9 +29,9 @@ pub struct QueueError {
 
 impl Queue {
     /// The queue at `url`, through `client`.
-    pub fn new(client: Client, url: impl Into<String>) -> Self {
+    pub fn new(client: impl Into<Lazy<Client>>, url: impl Into<String>) -> Self {
         Self {
-            client,
+            client: client.into(),
             url: url.into(),
         }
     }

@@ -17,7 +17,10 @@ use darkroom::{
 use jiff::SignedDuration;
 use seam::environment::{VariableError, Variables};
 
-use crate::event_targets::{EventTargets, SecretSource, WebhookTarget};
+use crate::{
+    event_targets::{EventTargets, SecretSource, WebhookTarget},
+    lazy::Lazy,
+};
 
 /// The settings of a deployment. On Lambda they are read from the environment; on one machine the
 /// host supplies them.
@@ -27,8 +30,9 @@ pub struct StackSettings {
     pub stack: String,
     /// The settings of every job. They are part of a job's identity.
     pub job: job::JobSettings,
-    /// The limits of the Gemini project.
-    pub project: ProjectLimits,
+    /// The limits of the Gemini project. Some of them are from the built-in catalog, which takes
+    /// time to parse.
+    pub project: Lazy<ProjectLimits>,
     /// The paid tier of the Gemini project, from which the limits of further catalogs follow.
     pub tier: Tier,
     /// How long to wait, after a create call with unknown outcome, before looking for its batch.
@@ -50,16 +54,15 @@ pub struct StackSettings {
 }
 
 impl StackSettings {
-    /// Reads the settings from the environment. Every variable has a default. `catalog` holds the
-    /// limits of each tier.
+    /// Reads the settings from the environment. Every variable has a default.
     ///
     /// # Errors
     /// [`VariableError`] names the first variable that can't be read.
-    pub fn read(variables: &Variables, catalog: &Catalog) -> Result<Self, VariableError> {
+    pub fn read(variables: &Variables) -> Result<Self, VariableError> {
         Ok(Self {
             stack: stack(variables)?,
             job: job(variables)?,
-            project: project(variables, catalog)?,
+            project: project(variables)?,
             tier: tier(variables)?,
             quiet_period: quiet_period(variables)?,
             poll_backoff: poll_backoff(variables)?,
@@ -102,15 +105,16 @@ fn job(variables: &Variables) -> Result<job::JobSettings, VariableError> {
     })
 }
 
-fn project(variables: &Variables, catalog: &Catalog) -> Result<ProjectLimits, VariableError> {
-    Ok(ProjectLimits {
-        live_batches: variables.parsed("MAX_LIVE_BATCHES", MaxLiveBatches::default())?,
-        enqueued_tokens: catalog.enqueued_tokens(tier(variables)?),
-        daily_usd: variables
-            .optional_parsed::<DailyCap>("DAILY_CAP_USD")?
-            .map(Usd::from),
+fn project(variables: &Variables) -> Result<Lazy<ProjectLimits>, VariableError> {
+    let live_batches = variables.parsed("MAX_LIVE_BATCHES", MaxLiveBatches::default())?;
+    let daily_usd = variables.optional_parsed::<DailyCap>("DAILY_CAP_USD")?;
+    let tier = tier(variables)?;
+    Ok(Lazy::new(move || ProjectLimits {
+        live_batches,
+        enqueued_tokens: Catalog::built_in().enqueued_tokens(tier),
+        daily_usd: daily_usd.map(Usd::from),
         folders: FolderCaps::default(),
-    })
+    }))
 }
 
 fn tier(variables: &Variables) -> Result<Tier, VariableError> {
@@ -209,7 +213,7 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<StackSettings, VariableError> {
-        StackSettings::read(&variables.iter().copied().collect(), &Catalog::built_in())
+        StackSettings::read(&variables.iter().copied().collect())
     }
 
     fn refusal(variables: &[(&str, &str)]) -> String {
@@ -240,7 +244,7 @@ mod tests {
         .unwrap();
         assert_eq!(settings.tier, Tier::Two);
         assert_eq!(
-            settings.project,
+            *settings.project,
             ProjectLimits {
                 live_batches: MaxLiveBatches::new(7).unwrap(),
                 enqueued_tokens: Catalog::built_in().enqueued_tokens(Tier::Two),

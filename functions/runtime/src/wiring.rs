@@ -17,7 +17,7 @@ use seam::{
 
 use crate::{
     announcer::Announcer, aws::Aws, bucket::Bucket, catalog_store::CatalogStore,
-    folder_store::FolderStore, ledger_store::LedgerStore, metrics::Metrics,
+    folder_store::FolderStore, lazy::Lazy, ledger_store::LedgerStore, metrics::Metrics,
     outbox_store::OutboxStore, parameter, queue::Queue, settings::StackSettings,
     shard_queues::ShardQueues, shard_store::ShardStore, upload_store::UploadStore,
 };
@@ -34,12 +34,12 @@ pub struct Wiring {
     /// The metrics that an operator watches.
     pub metrics: Metrics,
     /// The catalog that is built into the program.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Lazy<Arc<Catalog>>,
     /// The settings of the deployment.
     pub settings: StackSettings,
     catalogs: CatalogStore,
     folders: FolderStore,
-    sqs: aws_sdk_sqs::Client,
+    sqs: Lazy<aws_sdk_sqs::Client>,
     services: Services,
 }
 
@@ -103,14 +103,14 @@ impl Wiring {
 
     fn from_variables(variables: Variables, aws: Aws) -> Result<Self, WiringError> {
         let bucket = Bucket::new(aws.s3, variables.required("BUCKET")?);
-        let catalog = Arc::new(Catalog::built_in());
+        let catalog = Lazy::new(|| Arc::new(Catalog::built_in()));
         let clock = Clock::system();
         Ok(Self {
-            settings: StackSettings::read(&variables, &catalog)?,
+            settings: StackSettings::read(&variables)?,
             metrics: Metrics::to_cloudwatch(variables.service(), clock.clone()),
             rng: Rng::system(),
             clock,
-            catalogs: CatalogStore::new(bucket.clone(), Arc::clone(&catalog)),
+            catalogs: CatalogStore::new(bucket.clone(), catalog.clone()),
             folders: FolderStore::new(bucket.clone()),
             catalog,
             bucket,
@@ -121,16 +121,17 @@ impl Wiring {
 
     /// The parts of all functions on one machine.
     pub fn on_host(parts: HostParts) -> Self {
+        let catalog = Lazy::from(parts.catalog);
         Self {
-            catalogs: CatalogStore::new(parts.bucket.clone(), Arc::clone(&parts.catalog)),
+            catalogs: CatalogStore::new(parts.bucket.clone(), catalog.clone()),
             folders: FolderStore::new(parts.bucket.clone()),
             bucket: parts.bucket,
             clock: parts.clock,
             rng: parts.rng,
             metrics: parts.metrics,
-            catalog: parts.catalog,
+            catalog,
             settings: parts.settings,
-            sqs: parts.sqs,
+            sqs: parts.sqs.into(),
             services: Services::Host {
                 queue_url_prefix: parts.queue_url_prefix,
                 gemini: parts.gemini,
@@ -257,8 +258,8 @@ mod tests {
         let s3 = aws_sdk_s3::Config::builder().behavior_version(version);
         let sqs = aws_sdk_sqs::Config::builder().behavior_version(version);
         let aws = Aws {
-            s3: aws_sdk_s3::Client::from_conf(s3.build()),
-            sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
+            s3: aws_sdk_s3::Client::from_conf(s3.build()).into(),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs.build()).into(),
         };
         Wiring::from_variables(variables.iter().copied().collect(), aws)
     }

@@ -64,7 +64,7 @@ impl Deps {
             states: wiring.shard_store(),
             ledger: wiring.ledger_store(),
             references: wiring.upload_store(),
-            limits: wiring.settings.project.clone(),
+            limits: ProjectLimits::clone(&wiring.settings.project),
             folders: wiring.folder_store(),
             gemini: wiring.gemini()?,
             shards: wiring.queue(SHARDS)?,
