@@ -20,8 +20,16 @@ NODE = WORK / "node"
 PYTHON_PEERS = ["seq", "pool", "dest", "stream"]
 ALL = ["ours", "floor", *PYTHON_PEERS, "node"]
 GB, MB, MIB = 1e9, 1e6, 2**20
-# Further file sizes for our own collector, which show that its memory does not grow with the file.
-OTHER_SIZES = [100_000_000, 2_000_000_000]
+# Further file sizes for our own collector, which show that its memory does not grow with the file. The
+# first has one image, so it shows what starting costs.
+OTHER_SIZES = [1, 100_000_000, 2_000_000_000]
+# The forms of images, each with the candidates and the size of the table that compares them.
+FORMS = {"png": "PNG of 1.2 to 2.8 MB", "jpeg": "JPEG of 0.5 to 0.7 MB"}
+FORM_CANDIDATES, FORM_BYTES = ["ours", "floor", "stream", "node"], 100_000_000
+# The shares of a core that Lambda gives a function with 128 and with 256 MB: one core is 1,769 MB
+# (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html, read 2026-11).
+SHARES = {"1/14": 1 / 14, "1/7": 1 / 7}
+SHARE_CANDIDATES, SHARE_BYTES = ["ours", "stream", "node"], 100_000_000
 NAMES = {
     "ours": "**collect**",
     "floor": "the floor",
@@ -43,9 +51,10 @@ def arguments():
     chosen = parser.parse_args()
     if unknown := set(chosen.only) - set(ALL):
         parser.error(f"unknown candidate: {', '.join(sorted(unknown))}")
-    chosen.other_sizes = OTHER_SIZES
+    chosen.other_sizes, chosen.form_bytes, chosen.share_bytes = OTHER_SIZES, FORM_BYTES, SHARE_BYTES
     if chosen.quick:
         chosen.bytes, chosen.only, chosen.runs, chosen.other_sizes = 10_000_000, ["ours", "floor"], 1, []
+        chosen.form_bytes = chosen.share_bytes = 10_000_000
     return chosen
 
 
@@ -61,6 +70,39 @@ def prepare_peers(only):
         for name in ["package.json", "package-lock.json", "collect.mjs"]:
             (NODE / name).write_bytes((HERE / "peers" / name).read_bytes())
         subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=NODE, check=True)
+
+
+class CpuShare:
+    """A control group whose processes get a share of one core, by `cpu.max` of cgroup v2, or by the
+    same settings of version 1."""
+
+    PERIOD_US = 20_000
+
+    def __init__(self, share):
+        quota = round(share * self.PERIOD_US)
+        unified = Path("/sys/fs/cgroup")
+        if (unified / "cgroup.controllers").exists():
+            root, settings = unified, {"cpu.max": f"{quota} {self.PERIOD_US}"}
+            if "cpu" not in (root / "cgroup.subtree_control").read_text().split():
+                (root / "cgroup.subtree_control").write_text("+cpu")
+        else:
+            root, settings = unified / "cpu", {"cpu.cfs_period_us": self.PERIOD_US, "cpu.cfs_quota_us": quota}
+        self.group = root / f"darkroom-bench-{os.getpid()}"
+        self.group.mkdir()
+        try:
+            for name, value in settings.items():
+                (self.group / name).write_text(str(value))
+        except OSError:
+            self.group.rmdir()
+            raise
+
+    def enter(self):
+        """Moves this process into the group."""
+        (self.group / "cgroup.procs").write_text(str(os.getpid()))
+
+    def remove(self):
+        """Removes the group, whose processes must have ended."""
+        self.group.rmdir()
 
 
 class Services:
@@ -107,16 +149,17 @@ def command(name, dataset, binaries, at):
     return [PYTHON, HERE / "peers" / "py_collect.py", name, dataset], peer
 
 
-def measure(name, dataset, binaries, services):
-    """Runs a candidate once. Returns its CPU seconds, its elapsed seconds and its peak memory in
-    MiB."""
+def measure(name, dataset, binaries, services, share=None):
+    """Runs a candidate once, with all of the machine or with a share of a core. Returns its CPU
+    seconds, its elapsed seconds and its peak memory in MiB."""
     services.ask(f"begin {dataset}")
     words, environment = command(name, dataset, binaries, services.addresses)
     log = WORK / f"{name}.log"
     with log.open("wb") as output:
         start = time.monotonic()
         process = subprocess.Popen(words, env=os.environ | environment, cwd=NODE if name == "node" else None,
-                                   stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+                                   stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                   preexec_fn=share.enter if share else None)
         _, status, usage = os.wait4(process.pid, 0)
         elapsed = time.monotonic() - start
     outcome = services.ask("end")
@@ -130,15 +173,11 @@ def measure(name, dataset, binaries, services):
     return usage.ru_utime + usage.ru_stime, elapsed, usage.ru_maxrss / 1024
 
 
-def dataset_of(size, binaries):
-    name = f"images-{size}"
-    subprocess.run([binaries / "bench", "generate", "--folder", WORK, "--dataset", name, "--bytes", str(size)], check=True)
+def dataset_of(size, binaries, form="png"):
+    name = f"{form}-{size}"
+    subprocess.run([binaries / "bench", "generate", "--folder", WORK, "--dataset", name, "--form", form,
+                    "--bytes", str(size)], check=True)
     return name, (WORK / f"{name}.jsonl").stat().st_size
-
-
-def medians(runs, size):
-    cpu, elapsed, peak = (statistics.median(column) for column in zip(*runs))
-    return cpu / (size / GB), size / MB / elapsed, peak
 
 
 def table(rows):
@@ -165,37 +204,90 @@ def print_versions(chosen):
     print()
 
 
+def repeated(runs, names, *place, **limits):
+    """Runs every candidate once in each round. Returns the median of each of its columns."""
+    measured = {name: [] for name in names}
+    for _ in range(runs):
+        for name in names:
+            measured[name].append(measure(name, *place, **limits))
+    return {name: [statistics.median(column) for column in zip(*rows)] for name, rows in measured.items()}
+
+
+def compare_all(chosen, binaries, services):
+    dataset, size = dataset_of(chosen.bytes, binaries)
+    found = repeated(chosen.runs, chosen.only, dataset, binaries, services)
+    print(f"A result file of {size / GB:.2f} GB, TLS both ways; medians of {chosen.runs} interleaved runs\n")
+    rows = [["candidate", "CPU s/GB", "× ours", "MB/s", "peak MiB"]]
+    for name, (cpu, elapsed, peak) in found.items():
+        ratio = f"{cpu / found['ours'][0]:.2f}" if "ours" in found else ""
+        rows.append([NAMES[name], f"{cpu / (size / GB):.2f}", ratio, f"{size / MB / elapsed:.0f}", f"{peak:.0f}"])
+    table(rows)
+    if "ours" in found and "floor" in found:
+        print(f"ours costs {found['ours'][0] / found['floor'][0]:.2f} × the floor\n")
+
+
+def compare_sizes(chosen, binaries, services):
+    """Prints what files of other sizes cost. A file with one image shows what starting costs."""
+    rows = [["ours on", "CPU ms", "CPU s/GB", "MB/s", "peak MiB"]]
+    for other in chosen.other_sizes:
+        dataset, size = dataset_of(other, binaries)
+        cpu, elapsed, peak = repeated(chosen.runs, ["ours"], dataset, binaries, services)["ours"]
+        label, per_gb = (f"{size / GB:.1f} GB", f"{cpu / (size / GB):.2f}") if other > 1 else ("one image", "")
+        rows.append([label, f"{cpu * 1000:.0f}", per_gb, f"{size / MB / elapsed:.0f}", f"{peak:.0f}"])
+    table(rows)
+
+
+def compare_forms(chosen, binaries, services):
+    """Prints what files with other images cost."""
+    names = [name for name in FORM_CANDIDATES if name in chosen.only]
+    rows = [["candidate", *(f"{label}: CPU s/GB" for label in FORMS.values())]]
+    cells = {name: [] for name in names}
+    for form in FORMS:
+        dataset, size = dataset_of(chosen.form_bytes, binaries, form)
+        for name, (cpu, _, _) in repeated(chosen.runs, names, dataset, binaries, services).items():
+            cells[name].append(f"{cpu / (size / GB):.2f}")
+    print(f"By form of image, on {chosen.form_bytes / GB:.2g} GB\n")
+    table(rows + [[NAMES[name], *cells[name]] for name in names])
+
+
+def compare_shares(chosen, binaries, services):
+    """Prints how long the candidates take with the share of a core that a small function has."""
+    names = [name for name in SHARE_CANDIDATES if name in chosen.only]
+    dataset, size = dataset_of(chosen.share_bytes, binaries, "jpeg")
+    cells, peaks = {name: [] for name in names}, {}
+    for share in SHARES.values():
+        try:
+            group = CpuShare(share)
+        except OSError as error:
+            print(f"Shares of a core are left out, because this machine does not let them be set: {error}\n")
+            return
+        try:
+            found = repeated(chosen.runs, names, dataset, binaries, services, share=group)
+        finally:
+            group.remove()
+        for name, (_, elapsed, peak) in found.items():
+            ratio = f"{elapsed / found['ours'][1]:.1f}" if "ours" in found else ""
+            cells[name] += [f"{elapsed:.1f}", ratio]
+            peaks[name] = max(peak, peaks.get(name, 0))
+    print(f"With the share of a core that a small function has, on {size / GB:.2f} GB of JPEGs\n")
+    columns = [column for label in SHARES for column in (f"{label} core: s", "× ours")]
+    table([["candidate", *columns, "peak MiB"]] + [[NAMES[name], *cells[name], f"{peaks[name]:.0f}"] for name in names])
+
+
 def main():
     chosen = arguments()
     binaries = TARGET / chosen.profile
     WORK.mkdir(parents=True, exist_ok=True)
     prepare_peers(chosen.only)
-    dataset, size = dataset_of(chosen.bytes, binaries)
     services = Services(binaries / "bench")
     print_versions(chosen)
-
-    runs = {name: [] for name in chosen.only}
-    for _ in range(chosen.runs):
-        for name in chosen.only:
-            runs[name].append(measure(name, dataset, binaries, services))
-    found = {name: medians(runs[name], size) for name in chosen.only}
-    ours = found["ours"][0] if "ours" in found else None
-    rows = [["candidate", "CPU s/GB", "× ours", "MB/s", "peak MiB"]]
-    for name, (cpu, speed, peak) in found.items():
-        ratio = f"{cpu / ours:.2f}" if ours else ""
-        rows.append([NAMES[name], f"{cpu:.2f}", ratio, f"{speed:.0f}", f"{peak:.0f}"])
-    print(f"A result file of {size / GB:.2f} GB, TLS both ways; medians of {chosen.runs} interleaved runs\n")
-    table(rows)
-    if ours and "floor" in found:
-        print(f"ours costs {ours / found['floor'][0]:.2f} × the floor\n")
-
-    if ours and chosen.other_sizes:
-        rows = [["ours on", "CPU s/GB", "MB/s", "peak MiB"]]
-        for other in chosen.other_sizes:
-            dataset, size = dataset_of(other, binaries)
-            cpu, speed, peak = medians([measure("ours", dataset, binaries, services) for _ in range(chosen.runs)], size)
-            rows.append([f"{size / GB:.1f} GB", f"{cpu:.2f}", f"{speed:.0f}", f"{peak:.0f}"])
-        table(rows)
+    compare_all(chosen, binaries, services)
+    if "ours" in chosen.only and chosen.other_sizes:
+        compare_sizes(chosen, binaries, services)
+    if set(FORM_CANDIDATES) & set(chosen.only):
+        compare_forms(chosen, binaries, services)
+    if set(SHARE_CANDIDATES) & set(chosen.only):
+        compare_shares(chosen, binaries, services)
     services.process.stdin.close()
     services.process.wait()
 

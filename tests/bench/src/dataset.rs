@@ -24,7 +24,7 @@ pub(crate) struct Dataset {
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Expected {
-    /// The request key. Its image is a PNG.
+    /// The request key.
     pub(crate) key: String,
     /// The size in bytes.
     pub(crate) bytes: u64,

@@ -18,6 +18,7 @@ mod sink;
 
 use std::path::PathBuf;
 
+use bench::responses::Form;
 use clap::{Parser, Subcommand};
 
 /// The parts of the benchmark, for `tests/bench/run`.
@@ -37,6 +38,9 @@ enum Part {
         /// The name of the dataset.
         #[arg(long)]
         dataset: String,
+        /// The form of the images.
+        #[arg(long)]
+        form: Form,
         /// The approximate size of the responses file, in bytes.
         #[arg(long)]
         bytes: u64,
@@ -56,8 +60,9 @@ fn main() -> anyhow::Result<()> {
         Part::Generate {
             folder,
             dataset,
+            form,
             bytes,
-        } => generate::generate(&dataset::Dataset::new(folder, dataset), bytes),
+        } => generate::generate(&dataset::Dataset::new(folder, dataset), form, bytes),
         Part::Serve { folder } => serve::serve(&folder),
         Part::Floor(arguments) => floor::run(&arguments),
     }

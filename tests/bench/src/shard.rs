@@ -1,30 +1,19 @@
 //! The shard that `collect` reads. Its batch has ended, and its output has not been read.
 
 use anyhow::Context;
+use bench::plan::{self, MODEL, shard_id};
 use cli::cloud::Cloud;
 use darkroom::{
     chain::RESULTS,
-    cost::Estimate,
-    lane::Lane,
     messages::ShardMessage,
-    money::Usd,
-    names::{BatchName, FileName, JobId, ShardId},
+    names::{BatchName, FileName, JobId},
     object_keys,
-    plan::PlanLine,
     state::{BatchOutput, Demand, EndedBatch, Phase, Shard},
 };
 use runtime::{bucket::Bucket, shard_store::Cas};
 use serde_json::json;
 
 use crate::dataset::{Dataset, Expected};
-
-/// The model of all requests.
-const MODEL: &str = "gemini-2.5-flash-image";
-
-/// Returns the only shard of a job.
-fn shard_id() -> ShardId {
-    ShardId::first(0)
-}
 
 /// Writes the plan and the state of a new job. Returns the event that makes `collect` read its
 /// output.
@@ -73,38 +62,15 @@ pub(crate) async fn phase(cloud: &Cloud, job: &JobId) -> anyhow::Result<&'static
 
 /// Writes the plan. Returns its size in bytes.
 async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow::Result<u64> {
-    let mut plan = Vec::new();
+    let mut written = Vec::new();
     for (line, image) in (1..).zip(images) {
-        let line = PlanLine {
-            key: darkroom::names::RequestKey::new(&image.key),
-            item: image.key.clone(),
-            key_name: None,
-            vars: std::collections::BTreeMap::new(),
-            variant: 1,
-            line,
-            shard: shard_id(),
-            model: MODEL.to_owned(),
-            aspect_ratio: Some("1:1".to_owned()),
-            image_size: None,
-            thinking: None,
-            path: image.key.clone(),
-            prompt: Some("the shoe on white".to_owned()),
-            refs: Vec::new(),
-            lane: Lane::Batch,
-            proof: false,
-            estimate: Estimate {
-                batch_usd: Usd::default(),
-                interactive_usd: Usd::default(),
-                lanes_usd: None,
-            },
-            retry: None,
-        };
-        serde_json::to_writer(&mut plan, &line)?;
-        plan.push(b'\n');
+        let line = plan::line(&image.key, line);
+        serde_json::to_writer(&mut written, &line)?;
+        written.push(b'\n');
     }
-    let length = plan.len() as u64;
+    let length = written.len() as u64;
     bucket
-        .put(&object_keys::plan(job), "application/jsonl", plan)
+        .put(&object_keys::plan(job), "application/jsonl", written)
         .await?;
     Ok(length)
 }

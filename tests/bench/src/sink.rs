@@ -18,7 +18,12 @@ use crate::{aws_chunked::AwsChunked, dataset::Expected};
 /// The checksum that a client may send before the body.
 const CHECKSUM: &str = "x-amz-checksum-crc32";
 
-/// Responds to every `PUT` of an object whose name ends in `.png`, and forwards all other requests.
+/// The extensions of the names of images. A collector may choose either, because the name is
+/// compared without it.
+const EXTENSIONS: [&str; 2] = [".png", ".jpg"];
+
+/// Responds to every `PUT` of an object whose name ends in one of [`EXTENSIONS`], and forwards all
+/// other requests.
 pub(crate) struct Sink {
     others: Arc<dyn Transport>,
     run: Mutex<Run>,
@@ -27,6 +32,7 @@ pub(crate) struct Sink {
 /// What one collector has stored so far.
 #[derive(Default)]
 struct Run {
+    /// The images by request key.
     expected: HashMap<String, Expected>,
     stored: HashSet<String>,
     tally: Tally,
@@ -42,7 +48,7 @@ pub(crate) struct Tally {
     pub(crate) stored: usize,
     /// The images that were stored with other bytes or with a wrong checksum.
     pub(crate) wrong: usize,
-    /// The objects that were stored under an unknown name.
+    /// The images that were stored for an unknown key.
     pub(crate) unknown: usize,
     /// The images that were stored again.
     pub(crate) repeated: usize,
@@ -65,7 +71,7 @@ impl Sink {
         };
         let expected = images
             .into_iter()
-            .map(|image| (format!("{}.png", image.key), image))
+            .map(|image| (image.key.clone(), image))
             .collect();
         *self.run() = Run {
             expected,
@@ -109,19 +115,27 @@ impl Sink {
         let as_announced =
             announced.is_none_or(|sum| *sum == STANDARD.encode_to_string(crc32.to_be_bytes()));
         let whole = as_announced && chunked.is_none_or(|chunked| chunked.is_complete());
-        let name = head.uri.path().rsplit('/').next().unwrap_or_default();
-        Ok(self.run().see(name, length, crc32, whole))
+        let key = image_key(head.uri.path()).unwrap_or_default();
+        Ok(self.run().see(key, length, crc32, whole))
     }
 }
 
+/// Returns the request key of the image at `path`, or none if the object is no image.
+fn image_key(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next()?;
+    EXTENSIONS
+        .iter()
+        .find_map(|extension| name.strip_suffix(*extension))
+}
+
 impl Run {
-    fn see(&mut self, name: &str, bytes: u64, crc32: u32, whole: bool) -> StatusCode {
-        match self.expected.get(name) {
+    fn see(&mut self, key: &str, bytes: u64, crc32: u32, whole: bool) -> StatusCode {
+        match self.expected.get(key) {
             None => self.tally.unknown += 1,
             Some(image) if !whole || image.bytes != bytes || image.crc32 != crc32 => {
                 self.tally.wrong += 1
             }
-            Some(_) if self.stored.insert(name.to_owned()) => {
+            Some(_) if self.stored.insert(key.to_owned()) => {
                 self.tally.stored += 1;
                 return StatusCode::OK;
             }
@@ -139,7 +153,7 @@ impl Transport for Sink {
         &self,
         request: Request<Body>,
     ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
-        if request.method() != Method::PUT || !request.uri().path().ends_with(".png") {
+        if request.method() != Method::PUT || image_key(request.uri().path()).is_none() {
             return self.others.send(request);
         }
         Box::pin(async move {
