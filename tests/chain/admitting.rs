@@ -166,7 +166,7 @@ async fn a_batch_above_a_lowered_daily_cap_waits_for_another_cap() {
     let cloud = planned().await;
     // An operator has lowered the cap since the job was planned.
     let deps = submit::deps::Deps {
-        limits: limits(3, "0.01"),
+        limits: limits(3, "0.01").into(),
         ..cloud.local.deps.submit.clone()
     };
     let deadline = cloud.now() + FUNCTION_TIMEOUT;

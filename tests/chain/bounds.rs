@@ -56,7 +56,7 @@ fn test_cloud(limits: ProjectLimits) -> TestCloud {
 /// Runs `plan` with other limits on its next message. Returns whether it acknowledged that.
 async fn plan_with(cloud: &TestCloud, project: ProjectLimits, limits: Limits) -> bool {
     let deps = plan::deps::Deps {
-        project,
+        project: project.into(),
         limits,
         ..cloud.local.deps.plan.clone()
     };

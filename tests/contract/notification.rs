@@ -365,14 +365,15 @@ async fn the_plan_function_finds_the_object_named_by_an_event() {
         generations: Queue::new(services.sqs.clone(), services.queue(&[]).await),
         announcer: Announcer::off(),
         clock: clock.clone(),
-        catalog: Arc::new(Catalog::built_in()),
+        catalog: Arc::new(Catalog::built_in()).into(),
         web: Web::over_https(Proxies::default()),
         project: ProjectLimits {
             live_batches: MaxLiveBatches::default(),
             enqueued_tokens: BTreeMap::new(),
             daily_usd: None,
             folders: FolderCaps::default(),
-        },
+        }
+        .into(),
         tier: Tier::default(),
         settings: JobSettings::default(),
         limits: Limits::default(),

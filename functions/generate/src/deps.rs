@@ -12,6 +12,7 @@ use runtime::{
     bucket::Bucket,
     catalog_store::CatalogStore,
     folder_store::FolderStore,
+    lazy::Lazy,
     ledger_store::LedgerStore,
     metrics::Metrics,
     queue::Queue,
@@ -35,7 +36,7 @@ pub struct Deps {
     /// The catalogs that jobs were planned with.
     pub catalogs: CatalogStore,
     /// The limits of the Gemini project.
-    pub project: ProjectLimits,
+    pub project: Lazy<ProjectLimits>,
     /// The caps of folders.
     pub folders: FolderStore,
     /// The Gemini API.
@@ -68,7 +69,7 @@ impl Deps {
             ledger: wiring.ledger_store(),
             references: wiring.upload_store(),
             catalogs: wiring.catalog_store(),
-            project: ProjectLimits::clone(&wiring.settings.project),
+            project: wiring.settings.project.clone(),
             folders: wiring.folder_store(),
             gemini: wiring.gemini()?,
             generations: wiring.queue(GENERATIONS)?,

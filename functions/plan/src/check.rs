@@ -92,7 +92,7 @@ impl ReadContext {
     pub(crate) fn new(deps: &Deps, dropped: &Dropped, terms: &Terms, copies: Copies) -> Self {
         Self {
             bucket: deps.bucket.name().to_owned(),
-            catalog: deps.catalog.clone(),
+            catalog: Arc::clone(&deps.catalog),
             default_model: deps.settings.default_model.clone(),
             on: terms.planned_at.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: deps.settings.allow_retired_models,

@@ -14,6 +14,7 @@ use runtime::{
     bucket::Bucket,
     catalog_store::CatalogStore,
     folder_store::FolderStore,
+    lazy::Lazy,
     queue::Queue,
     shard_store::ShardStore,
     wiring::{Wiring, WiringError},
@@ -41,9 +42,9 @@ pub struct Deps {
     pub clock: Clock,
     /// Models and prices: at first the built-in catalog, and once the job is known, the catalog that
     /// it is planned with.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Lazy<Arc<Catalog>>,
     /// The limits of the Gemini project, which bound the size of a shard.
-    pub project: ProjectLimits,
+    pub project: Lazy<ProjectLimits>,
     /// The project's tier, from which the token limits of other catalogs follow.
     pub tier: Tier,
     /// The catalogs of the deployment and of its jobs.
@@ -72,8 +73,8 @@ impl Deps {
             generations: wiring.queue(GENERATIONS)?,
             announcer: wiring.announcer()?,
             clock: wiring.clock.clone(),
-            catalog: Arc::clone(&wiring.catalog),
-            project: ProjectLimits::clone(&wiring.settings.project),
+            catalog: wiring.catalog.clone(),
+            project: wiring.settings.project.clone(),
             tier: wiring.settings.tier,
             catalogs: wiring.catalog_store(),
             folders: wiring.folder_store(),

@@ -147,7 +147,7 @@ async fn plan(
 
     // From here on, the prices are those of the job's own catalog.
     let deps = &Deps {
-        catalog: deps.catalogs.to_plan(job).await?,
+        catalog: deps.catalogs.to_plan(job).await?.into(),
         ..deps.clone()
     };
     let terms = Terms::of(lock, deps, dropped);

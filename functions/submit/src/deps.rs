@@ -9,6 +9,7 @@ use gemini::Gemini;
 use runtime::{
     bucket::Bucket,
     folder_store::FolderStore,
+    lazy::Lazy,
     ledger_store::LedgerStore,
     metrics::Metrics,
     queue::Queue,
@@ -30,7 +31,7 @@ pub struct Deps {
     /// The records of uploaded references.
     pub references: UploadStore,
     /// The limits of the Gemini project.
-    pub limits: ProjectLimits,
+    pub limits: Lazy<ProjectLimits>,
     /// The caps of folders.
     pub folders: FolderStore,
     /// The Gemini API.
@@ -64,7 +65,7 @@ impl Deps {
             states: wiring.shard_store(),
             ledger: wiring.ledger_store(),
             references: wiring.upload_store(),
-            limits: ProjectLimits::clone(&wiring.settings.project),
+            limits: wiring.settings.project.clone(),
             folders: wiring.folder_store(),
             gemini: wiring.gemini()?,
             shards: wiring.queue(SHARDS)?,
