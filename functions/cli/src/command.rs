@@ -175,9 +175,19 @@ struct RunArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
+    aws: AwsArgs,
+    #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
     scenario: ScenarioArgs,
+}
+
+/// What the stand-ins for S3 and SQS do in addition.
+#[derive(Debug, Args)]
+struct AwsArgs {
+    /// Append a line of JSON to this file for each S3 and SQS request: its service, method and path.
+    #[arg(long, value_name = "FILE")]
+    aws_log: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -334,6 +344,8 @@ struct ServeArgs {
     /// Do not ask before spending money. Only needed with --gemini live.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    aws: AwsArgs,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use aws_sim::listen::Listener;
+use aws_sim::{access_log::AccessLog, listen::Listener};
 use disk::Disk;
 use gemini::{
     self, Gemini,
@@ -76,6 +76,24 @@ pub(super) fn disk(mode: GeminiMode) -> Disk {
         GeminiMode::Sim => Disk::fast(),
         GeminiMode::Live => Disk::durable(),
     }
+}
+
+/// Returns what wraps the service of S3 and SQS: a log of its requests in the file at `path`, or
+/// nothing without a path.
+pub(super) fn logged_requests(
+    path: Option<&Path>,
+) -> anyhow::Result<impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport> + use<>> {
+    let open = |path: &Path| {
+        let file = File::options().create(true).append(true).open(path);
+        file.with_context(|| format!("can't write {}", path.display()))
+    };
+    let file = path.map(open).transpose()?;
+    Ok(move |service: Arc<dyn Transport>| -> Arc<dyn Transport> {
+        match file {
+            Some(file) => Arc::new(AccessLog::new(service, file)),
+            None => service,
+        }
+    })
 }
 
 /// Opens a loopback port. `option` is the command line option that chooses the port, for the error

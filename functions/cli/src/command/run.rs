@@ -108,7 +108,8 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         event_targets: environment::event_targets(&variables)?,
         ..CloudConfig::default()
     };
-    let cloud = Arc::new(Cloud::open(&args.out, time, gemini, config)?);
+    let logged = environment::logged_requests(args.aws.aws_log.as_deref())?;
+    let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, config, logged)?);
     let stack = Stack::folder(&args.out);
     if finished {
         println!("Job {} is already complete.", manifest.job);

@@ -84,8 +84,9 @@ async fn serve_chain(args: &ServeArgs) -> anyhow::Result<Exit> {
         event_targets: environment::event_targets(&variables)?,
         ..CloudConfig::default()
     };
+    let logged = environment::logged_requests(args.aws.aws_log.as_deref())?;
     let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, config, |wire| {
-        status_writes.around(wire)
+        logged(status_writes.around(wire))
     })?);
 
     // Only this process can own the folder now. Another command may hold a shared lock for an

@@ -1,6 +1,7 @@
 //! The `darkroom` command as users run it: as another process, with a folder and an exit code.
 #![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
+mod aws_log;
 mod check;
 mod doctor;
 mod doctor_stack;
