@@ -18,6 +18,8 @@ PYTHON = WORK / "venv" / "bin" / "python"
 NODE = WORK / "node"
 
 PYTHON_PEERS = ["seq", "pool", "dest", "stream"]
+# The packages that the peers use directly.
+PYTHON_PACKAGES, NODE_PACKAGES = ["google-genai", "boto3", "requests", "orjson"], ["@aws-sdk/client-s3"]
 ALL = ["ours", "floor", *PYTHON_PEERS, "node"]
 GB, MB, MIB = 1e9, 1e6, 2**20
 # Further file sizes for our own collector, which show that its memory does not grow with the file. The
@@ -42,7 +44,7 @@ NAMES = {
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="tests/bench/run", description="Compares the collector with other programs.")
+    parser = argparse.ArgumentParser(prog="tests/bench/run collector", description="Compares the collector with other programs.")
     parser.add_argument("--bytes", type=lambda text: int(float(text)), default=1_000_000_000, help="size of the result file")
     parser.add_argument("--only", type=lambda text: text.split(","), default=ALL, help=f"candidates to run, of {','.join(ALL)}")
     parser.add_argument("--runs", type=int, default=3, help="runs of each candidate; medians are printed")
@@ -60,16 +62,26 @@ def arguments():
 
 def prepare_peers(only):
     """Installs the pinned packages that the peers need, unless they are installed."""
-    if set(only) & set(PYTHON_PEERS):
+    install(set(only) & set(PYTHON_PEERS), "node" in only)
+
+
+def install(python, node):
+    """Installs the pinned packages of the peers in Python and in Node.js, unless they are installed."""
+    if python:
         if not PYTHON.exists():
             subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)
         wanted = HERE / "requirements.txt"
         subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted], check=True)
-    if "node" in only:
+    if node:
         NODE.mkdir(parents=True, exist_ok=True)
-        for name in ["package.json", "package-lock.json", "collect.mjs"]:
-            (NODE / name).write_bytes((HERE / "peers" / name).read_bytes())
-        subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=NODE, check=True)
+        # npm writes the second file when it is done. It takes long even if everything is installed.
+        lock, done = NODE / "package-lock.json", NODE / "node_modules" / ".package-lock.json"
+        is_installed = done.exists() and lock.read_bytes() == (HERE / "peers" / lock.name).read_bytes()
+        for path in [*(HERE / "peers").glob("package*.json"), *(HERE / "peers").glob("*.mjs")]:
+            (NODE / path.name).write_bytes(path.read_bytes())
+        if not is_installed:
+            done.unlink(missing_ok=True)
+            subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=NODE, check=True)
 
 
 class CpuShare:
@@ -194,13 +206,19 @@ def version(*words):
 
 
 def print_versions(chosen):
-    print(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}; {version('rustc', '--version')}, profile {chosen.profile}")
-    if set(chosen.only) & set(PYTHON_PEERS):
-        packages = "from importlib.metadata import version as v; print(*(f'{p} {v(p)}' for p in ['google-genai', 'boto3', 'requests', 'orjson']), sep=', ')"
+    python = set(chosen.only) & set(PYTHON_PEERS)
+    print_packages(chosen.profile, python and PYTHON_PACKAGES, "node" in chosen.only and NODE_PACKAGES)
+
+
+def print_packages(profile, python, node):
+    """Prints the machine, the compiler, and the versions of these packages for Python and for Node.js."""
+    print(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}; {version('rustc', '--version')}, profile {profile}")
+    if python:
+        packages = f"from importlib.metadata import version as v; print(*(f'{{p}} {{v(p)}}' for p in {python}), sep=', ')"
         print(f"{version(PYTHON, '--version')}: {version(PYTHON, '-c', packages)}")
-    if "node" in chosen.only:
-        packages = json.loads((NODE / "package.json").read_text())["dependencies"]
-        print(f"Node {version('node', '--version')}: {', '.join(f'{name} {pin}' for name, pin in packages.items())}")
+    if node:
+        pins = json.loads((NODE / "package.json").read_text())["dependencies"]
+        print(f"Node {version('node', '--version')}: {', '.join(f'{name} {pins[name]}' for name in node)}")
     print()
 
 
