@@ -115,6 +115,25 @@ async fn images_have_the_pixels_of_ratio_and_size() {
 }
 
 #[tokio::test]
+async fn images_can_have_fewer_pixels_and_more_bytes_than_usual() {
+    let scenario = Scenario {
+        image_side: Some(64),
+        image_bytes: Some(100_000),
+        ..Scenario::default()
+    };
+    let service = Service::new(scenario);
+    let wide = line("wide", json!({"aspectRatio": "16:9", "imageSize": "2K"}));
+    let batch = service.batch("gemini-3.1-flash-image", &[wide]).await;
+    service.pass_minutes(100);
+    let result = &service.results(&batch).await[0];
+    let jpeg = image(result);
+    assert_eq!((jpeg_pixels(&jpeg), jpeg.len()), ((64, 35), 100_000));
+    // The request is billed as requested.
+    let usage = &result["response"]["usageMetadata"]["candidatesTokensDetails"];
+    assert_eq!(usage[0]["tokenCount"], 1680, "{usage}");
+}
+
+#[tokio::test]
 async fn internal_errors_are_error_lines_and_counted_as_failed() {
     let service = Service::new(Scenario {
         internal_error_percent: 50,

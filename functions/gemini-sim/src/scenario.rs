@@ -69,6 +69,14 @@ pub struct Scenario {
     pub wrong_size_percent: u8,
     /// Images that are PNG but labelled as JPEG.
     pub mislabelled_percent: u8,
+    /// The longer side of every image in pixels, whatever size was requested. Small images save the
+    /// time of drawing and of storing when only requests matter. Requests are billed as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_side: Option<u16>,
+    /// The bytes that every image has at least: zeros follow its end, which decoders ignore. Drawn
+    /// images are much smaller than those of the real service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_bytes: Option<u32>,
     /// Images with the IPTC digital source type of generated images.
     pub iptc_percent: u8,
     /// Images with C2PA content credentials, which are empty.
@@ -154,6 +162,8 @@ impl Default for Scenario {
             wrong_ratio_percent: 0,
             wrong_size_percent: 0,
             mislabelled_percent: 0,
+            image_side: None,
+            image_bytes: None,
             iptc_percent: 0,
             c2pa_percent: 0,
             shapes: Vec::new(),
@@ -207,6 +217,8 @@ impl Scenario {
                 wrong_ratio: drawn("wrong ratio", self.wrong_ratio_percent),
                 wrong_size: drawn("wrong size", self.wrong_size_percent),
                 mislabelled: drawn("mislabelled", self.mislabelled_percent),
+                side: self.image_side,
+                min_bytes: self.image_bytes,
                 marks: Marks {
                     iptc: drawn("iptc", self.iptc_percent),
                     c2pa: drawn("c2pa", self.c2pa_percent),

@@ -12,6 +12,9 @@ use gemini_sim::{
 
 use self::output::{OutputArgs, named_first};
 
+/// The largest padded image. Darkroom accepts 64 MiB.
+const MAX_IMAGE_BYTES: i64 = 64 << 20;
+
 /// The failures that the simulated Gemini produces. Without any flag, everything succeeds.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The simulated Gemini")]
@@ -53,6 +56,13 @@ pub(super) struct ScenarioArgs {
     /// Return this share of the images as PNG, declared as JPEG.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     mislabelled: u8,
+    /// Draw every image with this many pixels on its longer side, whatever size was requested, and
+    /// charge for what was requested. Small images make large jobs quick to simulate.
+    #[arg(long, value_name = "PIXELS", value_parser = value_parser!(u16).range(64..=4096))]
+    image_side: Option<u16>,
+    /// Pad every image to at least this many bytes. Drawn images are smaller than real ones.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(..=MAX_IMAGE_BYTES))]
+    image_bytes: Option<u32>,
     /// Mark this share of the images as generated, by the IPTC digital source type. Whether the
     /// real API does is unknown.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
@@ -161,6 +171,8 @@ impl ScenarioArgs {
             wrong_ratio_percent: self.wrong_ratio,
             wrong_size_percent: self.wrong_size,
             mislabelled_percent: self.mislabelled,
+            image_side: self.image_side,
+            image_bytes: self.image_bytes,
             iptc_percent: self.iptc,
             c2pa_percent: self.c2pa,
             bad_lines: self.bad_line.clone(),
@@ -322,7 +334,7 @@ mod tests {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 \
                      --repeated 4 --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 \
                      --wrong-size 13 --forbidden-prompt text --mislabelled 9 --iptc 11 --c2pa 12 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
-                     --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
+                     --image-side 64 --image-bytes 2000000 --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
                      --requests-per-minute 3 --requests-per-day 20 --flex-capacity 40 \
                      --fault create-batch:429:20% --fault download:cut:first-2 \
                      --outage uploads:timeout:1d..20d --outage any:html:0..81m";
@@ -341,6 +353,8 @@ mod tests {
             wrong_size_percent: 13,
             forbidden_prompt: ForbiddenPrompt::Text,
             mislabelled_percent: 9,
+            image_side: Some(64),
+            image_bytes: Some(2_000_000),
             iptc_percent: 11,
             c2pa_percent: 12,
             bad_lines: vec![Selector::Percent(20), Selector::Nth(3)],

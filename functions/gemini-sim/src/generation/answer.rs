@@ -150,18 +150,21 @@ impl AnswerContext<'_> {
             .collect();
         let size = rendering.size(self.request.size);
         let draw_image = Placeholder {
-            pixels: ratio.pixels(size),
+            pixels: rendering.pixels(ratio.pixels(size)),
             title,
             text: &self.request.prompt,
             caption: &format!("{}  {}  {}", self.model.id, ratio.name, size.name()),
             tiles: &labels,
             marks: rendering.marks,
         };
-        Ok(if rendering.mislabelled {
+        let mut image = if rendering.mislabelled {
             draw_image.png()?
         } else {
             draw_image.jpeg()?
-        })
+        };
+        let min_bytes = rendering.min_bytes.map_or(0, |bytes| bytes as usize);
+        image.resize(image.len().max(min_bytes), 0);
+        Ok(image)
     }
 
     fn ratio(&self, rendering: Rendering) -> &'static AspectRatio {

@@ -82,12 +82,31 @@ pub(crate) struct Rendering {
     pub(crate) wrong_size: bool,
     /// It is PNG, labelled as JPEG.
     pub(crate) mislabelled: bool,
+    /// The length of its longer side in pixels, instead of that of its size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) side: Option<u16>,
+    /// The bytes that it has at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) min_bytes: Option<u32>,
     /// The marks of its origin. Batches of earlier versions have none.
     #[serde(default)]
     pub(crate) marks: Marks,
 }
 
 impl Rendering {
+    /// Returns the dimensions of an image that has these by its ratio and size.
+    pub(crate) fn pixels(self, (width, height): (u16, u16)) -> (u16, u16) {
+        let Some(side) = self.side else {
+            return (width, height);
+        };
+        let longer = u32::from(width.max(height).max(1));
+        let scaled = |length: u16| {
+            let scaled = u32::from(length) * u32::from(side) / longer;
+            u16::try_from(scaled).unwrap_or(u16::MAX).max(1)
+        };
+        (scaled(width), scaled(height))
+    }
+
     /// Returns the size of an image that was requested in a size.
     pub(crate) fn size(self, requested: ImageSize) -> ImageSize {
         if self.wrong_size {

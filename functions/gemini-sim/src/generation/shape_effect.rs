@@ -179,6 +179,8 @@ mod tests {
         wrong_ratio: false,
         wrong_size: false,
         mislabelled: false,
+        side: None,
+        min_bytes: None,
         marks: Marks {
             iptc: false,
             c2pa: false,
