@@ -1,10 +1,11 @@
 //! What the tests of this crate share: the chain in process ([`TestCloud`]), the connections that a
-//! test can watch and cut ([`wire`]), the content of a page ([`gallery`]), and the fault harness
-//! ([`faults`]).
+//! test can watch and cut ([`wire`]), the content of a page ([`gallery`]), the fault harness
+//! ([`faults`]), and the simulation of large jobs ([`scale`]).
 
 mod cloud;
 pub mod faults;
 pub mod gallery;
+pub mod scale;
 pub mod wire;
 
 use bytes::Bytes;

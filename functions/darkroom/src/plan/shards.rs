@@ -37,11 +37,15 @@ impl RequestSize {
             .unwrap_or((1024, 1024));
         Self {
             input_bytes: requests::line_bytes(&expected.key, &expected.request),
-            response_bytes: RESPONSE_BYTES
-                + u64::from(pixels.0) * u64::from(pixels.1) * RESPONSE_BYTES_PER_PIXEL,
+            response_bytes: Self::response_bytes(pixels),
             tokens: expected.input_tokens,
             usd: expected.ceiling_usd,
         }
+    }
+
+    /// Returns the expected bytes of a result whose image has this width and height.
+    pub fn response_bytes((width, height): (u32, u32)) -> u64 {
+        RESPONSE_BYTES + u64::from(width) * u64::from(height) * RESPONSE_BYTES_PER_PIXEL
     }
 }
 
