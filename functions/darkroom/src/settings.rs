@@ -349,7 +349,7 @@ pub struct CollectLimits {
 impl Default for CollectLimits {
     fn default() -> Self {
         Self {
-            puts: 8,
+            puts: 6,
             put_bytes: 48 << 20,
             checkpoint_bytes: 64 << 20,
             checkpoint_results: 200,
