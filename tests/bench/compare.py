@@ -13,6 +13,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")).resolve()
+# The program that makes the result files and simulates the services.
+BENCH = TARGET / "release" / "bench"
 WORK = TARGET / "bench"
 PYTHON = WORK / "venv" / "bin" / "python"
 NODE = WORK / "node"
@@ -24,7 +26,7 @@ ALL = ["ours", "floor", *PYTHON_PEERS, "node"]
 GB, MB, MIB = 1e9, 1e6, 2**20
 # Further file sizes for our own collector, which show that its memory does not grow with the file. The
 # first has one image, so it shows what starting costs.
-OTHER_SIZES = [1, 100_000_000, 2_000_000_000]
+OTHER_SIZES = [1, 100_000_000, 3_000_000_000]
 # The forms of images, each with the candidates and the size of the table that compares them.
 FORMS = {"png": "PNG of 1.2 to 2.8 MB", "jpeg": "JPEG of 0.5 to 0.7 MB"}
 FORM_CANDIDATES, FORM_BYTES = ["ours", "floor", "stream", "node"], 100_000_000
@@ -47,7 +49,8 @@ def arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/run collector", description="Compares the collector with other programs.")
     parser.add_argument("--bytes", type=lambda text: int(float(text)), default=1_000_000_000, help="size of the result file")
     parser.add_argument("--only", type=lambda text: text.split(","), default=ALL, help=f"candidates to run, of {','.join(ALL)}")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each candidate; medians are printed")
+    parser.add_argument("--runs", type=int, default=3, help="runs of ours and of the floor; medians are printed")
+    parser.add_argument("--peer-runs", type=int, default=1, help="runs of the others, which differ far more than runs do")
     parser.add_argument("--quick", action="store_true", help="only show that it works: one run of ours and of the floor on 10 MB")
     parser.add_argument("--profile", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -154,8 +157,7 @@ def command(name, dataset, binaries, at):
             "GEMINI_BASE_URL": at["gemini"],
         } | at["environment"]
     if name == "floor":
-        places = ["--gemini", at["gemini"], "--aws", at["aws"], "--authority", at["authority"]]
-        return [binaries / "bench", "floor", *places, "--dataset", dataset], {}
+        return [binaries / "floor", dataset], peer
     if name == "node":
         return ["node", "collect.mjs", dataset], peer | {"NODE_EXTRA_CA_CERTS": at["authority"]}
     return [PYTHON, HERE / "peers" / "py_collect.py", name, dataset], peer
@@ -185,9 +187,9 @@ def measure(name, dataset, binaries, services, share=None):
     return usage.ru_utime + usage.ru_stime, elapsed, usage.ru_maxrss / 1024
 
 
-def dataset_of(size, binaries, form="png"):
+def dataset_of(size, form="png"):
     name = f"{form}-{size}"
-    subprocess.run([binaries / "bench", "generate", "--folder", WORK, "--dataset", name, "--form", form,
+    subprocess.run([BENCH, "generate", "--folder", WORK, "--dataset", name, "--form", form,
                     "--bytes", str(size)], check=True)
     return name, (WORK / f"{name}.jsonl").stat().st_size
 
@@ -222,19 +224,23 @@ def print_packages(profile, python, node):
     print()
 
 
-def repeated(runs, names, *place, **limits):
-    """Runs every candidate once in each round. Returns the median of each of its columns."""
+def repeated(chosen, names, *place, **limits):
+    """Runs the candidates in rounds, until each has had its runs. Returns the median of each of its
+    columns."""
     measured = {name: [] for name in names}
-    for _ in range(runs):
+    runs = {name: chosen.runs if name in ("ours", "floor") else chosen.peer_runs for name in names}
+    for number in range(max(runs.values())):
         for name in names:
-            measured[name].append(measure(name, *place, **limits))
+            if number < runs[name]:
+                measured[name].append(measure(name, *place, **limits))
     return {name: [statistics.median(column) for column in zip(*rows)] for name, rows in measured.items()}
 
 
 def compare_all(chosen, binaries, services):
-    dataset, size = dataset_of(chosen.bytes, binaries)
-    found = repeated(chosen.runs, chosen.only, dataset, binaries, services)
-    print(f"A result file of {size / GB:.2f} GB, TLS both ways; medians of {chosen.runs} interleaved runs\n")
+    dataset, size = dataset_of(chosen.bytes)
+    found = repeated(chosen, chosen.only, dataset, binaries, services)
+    print(f"A result file of {size / GB:.2f} GB, TLS both ways; medians of {chosen.runs} runs of ours and of the "
+          f"floor, and of {chosen.peer_runs} of the others\n")
     rows = [["candidate", "CPU s/GB", "× ours", "MB/s", "peak MiB"]]
     for name, (cpu, elapsed, peak) in found.items():
         ratio = f"{cpu / found['ours'][0]:.2f}" if "ours" in found else ""
@@ -248,8 +254,8 @@ def compare_sizes(chosen, binaries, services):
     """Prints what files of other sizes cost. A file with one image shows what starting costs."""
     rows = [["ours on", "CPU ms", "CPU s/GB", "MB/s", "peak MiB"]]
     for other in chosen.other_sizes:
-        dataset, size = dataset_of(other, binaries)
-        cpu, elapsed, peak = repeated(chosen.runs, ["ours"], dataset, binaries, services)["ours"]
+        dataset, size = dataset_of(other)
+        cpu, elapsed, peak = repeated(chosen, ["ours"], dataset, binaries, services)["ours"]
         label, per_gb = (f"{size / GB:.1f} GB", f"{cpu / (size / GB):.2f}") if other > 1 else ("one image", "")
         rows.append([label, f"{cpu * 1000:.0f}", per_gb, f"{size / MB / elapsed:.0f}", f"{peak:.0f}"])
     table(rows)
@@ -261,8 +267,8 @@ def compare_forms(chosen, binaries, services):
     rows = [["candidate", *(f"{label}: CPU s/GB" for label in FORMS.values())]]
     cells = {name: [] for name in names}
     for form in FORMS:
-        dataset, size = dataset_of(chosen.form_bytes, binaries, form)
-        for name, (cpu, _, _) in repeated(chosen.runs, names, dataset, binaries, services).items():
+        dataset, size = dataset_of(chosen.form_bytes, form)
+        for name, (cpu, _, _) in repeated(chosen, names, dataset, binaries, services).items():
             cells[name].append(f"{cpu / (size / GB):.2f}")
     print(f"By form of image, on {chosen.form_bytes / GB:.2g} GB\n")
     table(rows + [[NAMES[name], *cells[name]] for name in names])
@@ -271,7 +277,7 @@ def compare_forms(chosen, binaries, services):
 def compare_shares(chosen, binaries, services):
     """Prints how long the candidates take with the share of a core that a small function has."""
     names = [name for name in SHARE_CANDIDATES if name in chosen.only]
-    dataset, size = dataset_of(chosen.share_bytes, binaries, "jpeg")
+    dataset, size = dataset_of(chosen.share_bytes, "jpeg")
     cells, peaks = {name: [] for name in names}, {}
     for share in SHARES.values():
         try:
@@ -280,7 +286,7 @@ def compare_shares(chosen, binaries, services):
             print(f"Shares of a core are left out, because this machine does not let them be set: {error}\n")
             return
         try:
-            found = repeated(chosen.runs, names, dataset, binaries, services, share=group)
+            found = repeated(chosen, names, dataset, binaries, services, share=group)
         finally:
             group.remove()
         for name, (_, elapsed, peak) in found.items():
@@ -297,7 +303,7 @@ def main():
     binaries = TARGET / chosen.profile
     WORK.mkdir(parents=True, exist_ok=True)
     prepare_peers(chosen.only)
-    services = Services(binaries / "bench")
+    services = Services(BENCH)
     print_versions(chosen)
     compare_all(chosen, binaries, services)
     if "ours" in chosen.only and chosen.other_sizes:

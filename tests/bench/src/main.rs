@@ -1,5 +1,5 @@
-//! The parts of the benchmark of `tests/bench/run`: datasets, the services on loopback behind TLS,
-//! and the floor.
+//! The parts of the benchmark of `tests/bench/run`: datasets, and the services on loopback behind
+//! TLS.
 //!
 //! The collector is the `collect` binary as it is deployed to Lambda. It receives its event from a
 //! stand-in for Lambda's runtime API.
@@ -7,7 +7,6 @@
 mod aws_chunked;
 mod dataset;
 mod downloads;
-mod floor;
 mod generate;
 mod identity;
 mod listen;
@@ -51,8 +50,6 @@ enum Part {
         #[arg(long)]
         folder: PathBuf,
     },
-    /// Does the minimum that any collector must do.
-    Floor(floor::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,6 +61,5 @@ fn main() -> anyhow::Result<()> {
             bytes,
         } => generate::generate(&dataset::Dataset::new(folder, dataset), form, bytes),
         Part::Serve { folder } => serve::serve(&folder),
-        Part::Floor(arguments) => floor::run(&arguments),
     }
 }

@@ -4,12 +4,19 @@
 //! decoded from them, and an image is encrypted from where it was decoded. It accepts one form of
 //! line, stores no state, retries nothing and signs nothing, so it is a measure and not a
 //! collector.
+//!
+//! Like the other candidates of `tests/bench/run collector`, it gets the name of the dataset as its
+//! argument, and the rest from the environment: `DLBASE` is Gemini's address, `S3` that of S3, and
+//! `CA` the certificate to trust, as PEM. It is a separate crate because it is compiled like the
+//! functions, which would take minutes for the crates of the services.
 
 mod http;
 mod images;
 mod tls;
 
-use std::path::PathBuf;
+use std::env;
+
+use anyhow::Context;
 
 use self::{
     http::{Address, Reply},
@@ -17,34 +24,18 @@ use self::{
     tls::Connection,
 };
 
-/// The arguments of the floor.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    /// Gemini's address.
-    #[arg(long)]
-    gemini: String,
-    /// S3's address.
-    #[arg(long)]
-    aws: String,
-    /// The certificate to trust, as PEM.
-    #[arg(long)]
-    authority: PathBuf,
-    /// The dataset.
-    #[arg(long)]
-    dataset: String,
-}
-
 /// Downloads a dataset and uploads its images.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (gemini, aws) = (
-        Address::parse(&arguments.gemini)?,
-        Address::parse(&arguments.aws)?,
-    );
-    let mut down = Connection::open(&gemini, &arguments.authority)?;
-    let mut up = Connection::open(&aws, &arguments.authority)?;
+fn main() -> anyhow::Result<()> {
+    let dataset = env::args().nth(1).context("usage: floor DATASET")?;
+    let variable = |name| env::var(name).with_context(|| format!("{name} is not set"));
+    let gemini = Address::parse(&variable("DLBASE")?)?;
+    let aws = Address::parse(&variable("S3")?)?;
+    let authority = variable("CA")?;
+    let mut down = Connection::open(&gemini, authority.as_ref())?;
+    let mut up = Connection::open(&aws, authority.as_ref())?;
     let request = format!(
         "GET /v1beta/files/{}:download?alt=media HTTP/1.1\r\nhost: {}\r\n\r\n",
-        arguments.dataset, gemini.authority
+        dataset, gemini.authority
     );
     down.send(&[request.as_bytes()])?;
     let (mut reply, mut images) = (Reply::default(), Images::default());
