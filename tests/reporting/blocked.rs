@@ -7,14 +7,14 @@ use darkroom::{
 use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tests::TestCloud;
-
-use super::{
-    made::{Made, Spec, make},
-    markers, notify, notify_of_job, status, watch,
+use tests::{
+    TestCloud,
+    made_job::{JobSpec, MadeJob, make},
 };
 
-const SPEC: Spec = Spec {
+use super::{markers, notify, notify_of_job, status, watch};
+
+const SPEC: JobSpec = JobSpec {
     items: 400,
     models: 2,
     shard_requests: 100,
@@ -33,8 +33,8 @@ const DOCUMENTS: [&str; 7] = [
 ];
 
 /// Creates the job.
-async fn made(cloud: &TestCloud) -> Made {
-    make(cloud, SPEC).await
+async fn made(cloud: &TestCloud) -> MadeJob {
+    make(&cloud.local, SPEC).await
 }
 
 /// Returns the key of an object of the job.
@@ -58,7 +58,7 @@ fn messages(cloud: &TestCloud) -> usize {
 }
 
 /// Sends a message for every shard and runs the chain until it is idle.
-async fn notify_and_run(cloud: &TestCloud, made: &Made) {
+async fn notify_and_run(cloud: &TestCloud, made: &MadeJob) {
     made.shards
         .iter()
         .for_each(|shard| notify(cloud, &made.job, *shard));
@@ -100,7 +100,7 @@ async fn assert_blocked(cloud: &TestCloud, job: &JobId, document: &str) -> Value
 async fn assert_blocks_until_restored(
     name: &str,
     damage: impl AsyncFn(&TestCloud, &str),
-    wake: impl AsyncFn(&TestCloud, &Made),
+    wake: impl AsyncFn(&TestCloud, &MadeJob),
 ) {
     let cloud = TestCloud::new();
     let made = made(&cloud).await;
@@ -165,12 +165,12 @@ async fn assert_blocks_until_restored(
     );
 }
 
-async fn by_a_sweep(cloud: &TestCloud, _: &Made) {
+async fn by_a_sweep(cloud: &TestCloud, _: &MadeJob) {
     cloud.sweep().await;
     assert_eq!(messages(cloud), 1);
 }
 
-async fn by_a_message(cloud: &TestCloud, made: &Made) {
+async fn by_a_message(cloud: &TestCloud, made: &MadeJob) {
     notify(cloud, &made.job, made.shards[0]);
 }
 

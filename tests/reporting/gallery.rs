@@ -9,13 +9,13 @@ use darkroom::{
 use jiff::SignedDuration;
 use runtime::shard_store::Cas;
 use serde_json::{Value, json};
-use tests::{TestCloud, gallery::GalleryContent};
-
-use super::{
-    count,
-    made::{Spec, make},
-    notify, watch,
+use tests::{
+    TestCloud,
+    gallery::GalleryContent,
+    made_job::{JobSpec, make},
 };
+
+use super::{count, notify, watch};
 
 /// Replaces the phase of a shard.
 async fn enter(cloud: &TestCloud, job: &darkroom::names::JobId, id: ShardId, phase: Phase) {
@@ -34,13 +34,13 @@ async fn enter(cloud: &TestCloud, job: &darkroom::names::JobId, id: ShardId, pha
 #[tokio::test]
 async fn the_chunks_of_an_open_shard_are_shown() {
     let cloud = TestCloud::new();
-    let spec = Spec {
+    let spec = JobSpec {
         items: 1_500,
         models: 1,
         shard_requests: 500,
         every_failed: 10,
     };
-    let made = make(&cloud, spec).await;
+    let made = make(&cloud.local, spec).await;
     let states = &cloud.local.deps.report.states;
     let first = states
         .read(&made.job, made.shards[0])

@@ -8,13 +8,13 @@ use darkroom::{
 };
 use gemini_sim::Scenario;
 use serde_json::{Value, json};
-use tests::{TestCloud, gallery::GalleryContent};
-
-use super::{
-    HEAP, count,
-    made::{Spec, VARIABLES, make},
-    markers, notify, watch,
+use tests::{
+    TestCloud,
+    gallery::GalleryContent,
+    made_job::{JobSpec, VARIABLES, make},
 };
+
+use super::{HEAP, count, markers, notify, watch};
 
 /// The heap is shared by the whole process, so measurements run one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -41,8 +41,8 @@ async fn close(items: usize, models: usize) {
         .image_base_url("https://cdn.example.com")
         .build();
     let made = make(
-        &cloud,
-        Spec {
+        &cloud.local,
+        JobSpec {
             items,
             models,
             shard_requests: 1_000,

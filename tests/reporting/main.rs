@@ -7,7 +7,6 @@
 mod blocked;
 mod gallery;
 mod linear;
-mod made;
 mod merging;
 
 use std::{

@@ -17,27 +17,27 @@ use darkroom::{
 use jiff::SignedDuration;
 use runtime::shard_store::{Cas, StoredShard};
 use serde_json::json;
-use tests::{TestCloud, wire::FaultAction};
+use tests::{
+    TestCloud,
+    made_job::{create, ended, write_lock, write_plan},
+    wire::FaultAction,
+};
 use tokio::runtime::Handle;
 
-use super::{
-    count, event, event_of_all,
-    made::{create, ended, write_lock, write_plan},
-    markers, notify, notify_of_job, report, status, watch,
-};
+use super::{count, event, event_of_all, markers, notify, notify_of_job, report, status, watch};
 
 /// Writes a job of `shards` planned shards with one request each. Its plan is empty, so it is never
 /// closed.
 async fn planned(cloud: &TestCloud, shards: u32) -> JobId {
     let (job, now) = (JobId::new("merged-1"), cloud.now());
-    write_lock(cloud, &job, now).await;
+    write_lock(&cloud.local, &job, now).await;
     let demand = Demand {
         requests: 1,
         ..Demand::default()
     };
     for number in 0..shards {
         create(
-            cloud,
+            &cloud.local,
             Shard::planned(&job, ShardId::first(number), "m", demand, (0, 0), now),
         )
         .await;
@@ -46,7 +46,13 @@ async fn planned(cloud: &TestCloud, shards: u32) -> JobId {
         images: u64::from(shards),
         ..Reading::default()
     };
-    write_plan(cloud, &job, PlanSummary::of(&reading, shards, now), now).await;
+    write_plan(
+        &cloud.local,
+        &job,
+        PlanSummary::of(&reading, shards, now),
+        now,
+    )
+    .await;
     job
 }
 
@@ -245,7 +251,7 @@ async fn a_round_that_its_parent_names_is_reported_before_it_sends_a_message() {
         ..Demand::default()
     };
     create(
-        &cloud,
+        &cloud.local,
         Shard::planned(&job, first.next_round(), "m", demand, (0, 0), now),
     )
     .await;

@@ -4,9 +4,10 @@
 use darkroom::job::ShardLimits;
 use jiff::SignedDuration;
 use tests::scale::{
+    figures::Figures,
     fit::Line,
     meter::{Kind, Service},
-    simulation::{CpuTime, Figures, Simulation},
+    simulation::{CpuTime, Simulation},
 };
 
 /// A job whose shards have 10 images, so that a small job has as many shards as a large one.

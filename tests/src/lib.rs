@@ -1,10 +1,11 @@
 //! What the tests of this crate share: the chain in process ([`TestCloud`]), the connections that a
-//! test can watch and cut ([`wire`]), the content of a page ([`gallery`]), the fault harness
-//! ([`faults`]), and the simulation of large jobs ([`scale`]).
+//! test can watch and cut ([`wire`]), the content of a page ([`gallery`]), jobs that have ended
+//! ([`made_job`]), the fault harness ([`faults`]), and the simulation of large jobs ([`scale`]).
 
 mod cloud;
 pub mod faults;
 pub mod gallery;
+pub mod made_job;
 pub mod scale;
 pub mod wire;
 

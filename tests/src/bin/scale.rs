@@ -14,12 +14,14 @@ use clap::{Parser, ValueEnum};
 use darkroom::chain::{CHAIN, SWEEP};
 use jiff::SignedDuration;
 use tests::scale::{
+    alone::{self, Alone},
     bill::{self, GeminiPrice, UsualSize},
+    figures::Figures,
     fit::Line,
     meter::{Count, Kind, Service},
     plot::{Panel, svg},
     prices::Aws,
-    simulation::{Figures, Simulation, start},
+    simulation::{Simulation, start},
     tables::{Table, short, whole},
     template::Template,
     throughput::{self, Capacity, Load, TIERS},
@@ -31,6 +33,9 @@ const MAX_SHARE_PERCENT: f64 = 1.0;
 /// The highest exponent of the requests by the images. A cost that grew with the square of the
 /// images would have the exponent 2.
 const MAX_EXPONENT: f64 = 1.02;
+
+/// The images of the jobs that are planned and closed alone.
+const ALONE_IMAGES: [u64; 3] = [10_000, 100_000, 1_000_000];
 
 /// The images of the two jobs whose batches take one hour and 23 hours.
 const WAITING_IMAGES: u64 = 3_000;
@@ -71,9 +76,12 @@ struct Arguments {
         default_value = "target/bench/scale.svg"
     )]
     plot: PathBuf,
-    /// Print one of the parts only.
-    #[arg(long, value_enum)]
-    only: Option<Part>,
+    /// Print these parts only.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Run this function once, with one job, in this process, and print what it used as JSON.
+    #[arg(long, value_enum, hide = true)]
+    alone: Option<Alone>,
     /// Only show that it works, with small jobs.
     #[arg(long, conflicts_with_all = ["images", "large", "million"])]
     quick: bool,
@@ -84,13 +92,15 @@ struct Arguments {
 enum Part {
     /// What jobs cost.
     Cost,
+    /// What planning and closing large jobs takes.
+    Alone,
     /// How many images a stack can make in a day.
     Throughput,
 }
 
 impl Arguments {
     fn has(&self, part: Part) -> bool {
-        self.only.is_none_or(|only| only == part)
+        self.only.is_empty() || self.only.contains(&part)
     }
 
     /// Returns the images of each job, in ascending order.
@@ -129,16 +139,45 @@ fn main() -> ExitCode {
 
 /// Prints the figures, and returns what they should not be.
 fn run(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
+    if let Some(function) = arguments.alone {
+        alone::print(function, arguments.images[0])?;
+        return Ok(Vec::new());
+    }
     let (aws, template) = (Aws::read()?, Template::read()?);
-    let (usual, small) = UsualSize::measure(USUAL_IMAGES, &aws, &template)?;
-    progress("images of the usual size")?;
     let mut failures = Vec::new();
-    if arguments.has(Part::Cost) {
-        failures.extend(print_cost(arguments, &usual, &aws, &template)?);
+    if arguments.has(Part::Cost) || arguments.has(Part::Throughput) {
+        let (usual, small) = UsualSize::measure(USUAL_IMAGES, &aws, &template)?;
+        progress("images of the usual size")?;
+        if arguments.has(Part::Cost) {
+            failures.extend(print_cost(arguments, &usual, &aws, &template)?);
+        }
+        if arguments.has(Part::Throughput) {
+            failures.extend(print_throughput(&small, &aws, arguments.quick)?);
+        }
     }
-    if arguments.has(Part::Throughput) {
-        failures.extend(print_throughput(&small, &aws, arguments.quick)?);
+    if arguments.has(Part::Alone) {
+        failures.extend(print_alone(arguments, &template)?);
     }
+    Ok(failures)
+}
+
+/// Prints what planning and closing large jobs takes, and returns what it should not take.
+fn print_alone(arguments: &Arguments, template: &Template) -> anyhow::Result<Vec<String>> {
+    let sizes: &[u64] = if arguments.quick {
+        &[1_000, 3_000]
+    } else {
+        &ALONE_IMAGES
+    };
+    let (table, failures) = alone::compare(sizes, template, |function, images| {
+        progress(&format!("{function}: {} images", whole(images as f64)))
+    })?;
+    print(
+        "Planning and closing alone",
+        &table,
+        "A table is planned; and a job is closed whose shards have all ended, and a tenth of whose \
+         images have failed. Each runs in a separate process. CPU time and memory include the \
+         stand-ins. The duration on Lambda is modeled as in the other tables.",
+    )?;
     Ok(failures)
 }
 

@@ -5,9 +5,10 @@ use darkroom::{job::JobSettings, models::Catalog};
 use jiff::Timestamp;
 
 use super::{
+    figures::Figures,
     meter::{Kind, Service},
     prices::{Aws, Price},
-    simulation::{Figures, Pictures, Simulation},
+    simulation::{Pictures, Simulation},
     template::Template,
 };
 

@@ -1,7 +1,11 @@
 //! Writes jobs as the other functions leave them, without running those.
+//!
+//! A function that can't do its work panics, because the test has failed then.
+#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use cli::cloud::Cloud;
 use darkroom::{
     batch_bounds::BatchBounds,
     chunks::{Chunk, ChunkLine},
@@ -23,34 +27,40 @@ use darkroom::{
 use jiff::Timestamp;
 use runtime::{bucket::ObjectWriter, shard_store::Cas};
 use serde_json::json;
-use tests::TestCloud;
 
 /// The number of result lines of a chunk.
 const PART_LINES: usize = 200;
 
 /// The variables of the items.
-pub(crate) const VARIABLES: [&str; 4] = ["title", "material", "color", "status"];
+pub const VARIABLES: [&str; 4] = ["title", "material", "color", "status"];
 
 /// The size and kind of a job.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spec {
-    pub(crate) items: usize,
+pub struct JobSpec {
+    /// The number of items, each with one image.
+    pub items: usize,
     /// The number of models, which alternate from line to line.
-    pub(crate) models: usize,
-    pub(crate) shard_requests: u32,
+    pub models: usize,
+    /// The number of requests of a full shard.
+    pub shard_requests: u32,
     /// One of this number of items fails, for all models alike. Its request is looked up in the
     /// request file.
-    pub(crate) every_failed: usize,
+    pub every_failed: usize,
 }
 
-/// A job whose shards are all done. The bucket has everything except what `report` writes.
+/// A job whose shards are all done. The bucket has everything except what `report` writes, and no
+/// image.
 #[derive(Debug)]
-pub(crate) struct Made {
-    pub(crate) job: JobId,
-    pub(crate) shards: Vec<ShardId>,
-    pub(crate) chunks: u64,
+pub struct MadeJob {
+    /// The job.
+    pub job: JobId,
+    /// Its shards, in their order.
+    pub shards: Vec<ShardId>,
+    /// The number of chunks of all shards.
+    pub chunks: u64,
 }
 
+/// A shard that still gets lines.
 struct Building {
     model: String,
     start: u64,
@@ -61,8 +71,8 @@ struct Building {
 }
 
 /// Writes the job. Its `job.json` only states that it is planned.
-pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
-    let (bucket, now) = (&cloud.local.bucket, cloud.now());
+pub async fn make(cloud: &Cloud, spec: JobSpec) -> MadeJob {
+    let (bucket, now) = (&cloud.bucket, cloud.time.now());
     let job = JobId::new(format!("made-{}-{}", spec.items, spec.models));
     let models: Vec<String> = Catalog::built_in()
         .models()
@@ -80,7 +90,9 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
         ..ShardLimits::default()
     };
     let mut sharder = Sharder::new(limits, BatchBounds::default());
-    let mut shards: BTreeMap<ShardId, Building> = BTreeMap::new();
+    // The shards that can still get a line: one for each model.
+    let mut open: BTreeMap<ShardId, Building> = BTreeMap::new();
+    let (mut ids, mut chunks) = (Vec::new(), 0);
     let mut plan = bucket.writer(&object_keys::plan(&job), "application/jsonl");
     let mut rows = bucket.writer(&object_keys::table_rows(&job), "application/jsonl");
     rows.write(row(0, &["key", "status", "Handle", "Image Src"]).as_bytes())
@@ -98,7 +110,16 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
         plan.write(format!("{}\n", serde_json::to_string(&line).unwrap()).as_bytes())
             .await
             .unwrap();
-        let shard = shards.entry(id).or_insert_with(|| Building {
+        if !open.contains_key(&id) {
+            let full = open.iter().find(|(_, shard)| shard.model == *model);
+            if let Some(full) = full.map(|(full, _)| *full)
+                && let Some(shard) = open.remove(&full)
+            {
+                chunks += finish_shard(cloud, &job, full, shard, now).await;
+            }
+            ids.push(id);
+        }
+        let shard = open.entry(id).or_insert_with(|| Building {
             model: model.clone(),
             start,
             end: start,
@@ -123,13 +144,12 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
     plan.finish().await.unwrap();
     rows.finish().await.unwrap();
 
-    let ids: Vec<ShardId> = shards.keys().copied().collect();
-    let mut chunks = 0;
-    for (id, shard) in shards {
+    for (id, shard) in open {
         chunks += finish_shard(cloud, &job, id, shard, now).await;
     }
+    ids.sort_unstable();
     write_status(cloud, &job, spec, ids.len(), now).await;
-    Made {
+    MadeJob {
         job,
         shards: ids,
         chunks,
@@ -209,7 +229,7 @@ fn chunk_line(key: &RequestKey, shard: ShardId, failed: bool) -> String {
 }
 
 async fn finish_shard(
-    cloud: &TestCloud,
+    cloud: &Cloud,
     job: &JobId,
     id: ShardId,
     shard: Building,
@@ -226,12 +246,7 @@ async fn finish_shard(
             Chunk::up_to(1_000 * (number as u64 + 1), chunk.len())
         };
         let key = object_keys::chunk(job, id, &part);
-        cloud
-            .local
-            .bucket
-            .put(&key, "application/jsonl", chunk.concat().into_bytes())
-            .await
-            .unwrap();
+        put(cloud, &key, chunk.concat()).await;
         chunks.push(part);
     }
     let count = chunks.len() as u64;
@@ -260,7 +275,7 @@ async fn finish_shard(
 }
 
 /// Returns the end of a batch.
-pub(crate) fn ended(now: Timestamp) -> EndedBatch {
+pub fn ended(now: Timestamp) -> EndedBatch {
     EndedBatch {
         batch: BatchName::new("batches/b"),
         attempt: 1,
@@ -273,14 +288,14 @@ pub(crate) fn ended(now: Timestamp) -> EndedBatch {
 }
 
 /// Writes the first state of a shard.
-pub(crate) async fn create(cloud: &TestCloud, shard: Shard) {
-    let Cas::Written(_) = cloud.local.deps.report.states.create(shard).await.unwrap() else {
+pub async fn create(cloud: &Cloud, shard: Shard) {
+    let Cas::Written(_) = cloud.deps.report.states.create(shard).await.unwrap() else {
         panic!("the state exists already")
     };
 }
 
 /// Writes the lock, the catalog and the mark of an open job.
-pub(crate) async fn write_lock(cloud: &TestCloud, job: &JobId, now: Timestamp) {
+pub async fn write_lock(cloud: &Cloud, job: &JobId, now: Timestamp) {
     // The prices differ from the built-in ones, so that a job without its catalog has another cost.
     let catalog = Catalog::parse(&format!(
         "{}# of the deployment\n",
@@ -312,19 +327,25 @@ pub(crate) async fn write_lock(cloud: &TestCloud, job: &JobId, now: Timestamp) {
         },
         has_rows: true,
     };
-    cloud
-        .put(
-            &object_keys::plan_lock(job),
-            serde_json::to_vec(&lock).unwrap(),
-        )
-        .await;
-    cloud
-        .put(&object_keys::job_models(job), catalog.text())
-        .await;
-    cloud.put(&object_keys::open_job(job), "").await;
+    put(
+        cloud,
+        &object_keys::plan_lock(job),
+        serde_json::to_vec(&lock).unwrap(),
+    )
+    .await;
+    put(cloud, &object_keys::job_models(job), catalog.text()).await;
+    put(cloud, &object_keys::open_job(job), "").await;
 }
 
-async fn write_status(cloud: &TestCloud, job: &JobId, spec: Spec, shards: usize, now: Timestamp) {
+/// Uploads an object.
+async fn put(cloud: &Cloud, key: &str, content: impl Into<Vec<u8>>) {
+    let put = cloud
+        .bucket
+        .put(key, "application/octet-stream", content.into());
+    put.await.unwrap();
+}
+
+async fn write_status(cloud: &Cloud, job: &JobId, spec: JobSpec, shards: usize, now: Timestamp) {
     let reading = Reading {
         images: spec.items as u64,
         ..Reading::default()
@@ -334,7 +355,7 @@ async fn write_status(cloud: &TestCloud, job: &JobId, spec: Spec, shards: usize,
 }
 
 /// Writes the status of a planned job.
-pub(crate) async fn write_plan(cloud: &TestCloud, job: &JobId, plan: PlanSummary, now: Timestamp) {
+pub async fn write_plan(cloud: &Cloud, job: &JobId, plan: PlanSummary, now: Timestamp) {
     let manifest = ObjectUri {
         bucket: "darkroom".to_owned(),
         key: "inbox/made.csv".to_owned(),
@@ -343,10 +364,10 @@ pub(crate) async fn write_plan(cloud: &TestCloud, job: &JobId, plan: PlanSummary
         plan: Some(plan),
         ..JobStatus::new(job, &manifest, JobPhase::Submitting, now)
     };
-    cloud
-        .put(
-            &object_keys::status(job),
-            serde_json::to_vec_pretty(&status).unwrap(),
-        )
-        .await;
+    put(
+        cloud,
+        &object_keys::status(job),
+        serde_json::to_vec_pretty(&status).unwrap(),
+    )
+    .await;
 }
