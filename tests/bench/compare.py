@@ -157,7 +157,7 @@ def command(name, dataset, binaries, at):
             "GEMINI_BASE_URL": at["gemini"],
         } | at["environment"]
     if name == "floor":
-        return [binaries / "floor", dataset], peer
+        return [binaries / "floor", dataset, at["gemini"], at["aws"], at["authority"]], {}
     if name == "node":
         return ["node", "collect.mjs", dataset], peer | {"NODE_EXTRA_CA_CERTS": at["authority"]}
     return [PYTHON, HERE / "peers" / "py_collect.py", name, dataset], peer

@@ -5,10 +5,9 @@
 //! line, stores no state, retries nothing and signs nothing, so it is a measure and not a
 //! collector.
 //!
-//! Like the other candidates of `tests/bench/run collector`, it gets the name of the dataset as its
-//! argument, and the rest from the environment: `DLBASE` is Gemini's address, `S3` that of S3, and
-//! `CA` the certificate to trust, as PEM. It is a separate crate because it is compiled like the
-//! functions, which would take minutes for the crates of the services.
+//! `tests/bench/run collector` starts it with the name of the dataset, the addresses of Gemini and
+//! S3, and the file of the certificate to trust, as PEM. It is a separate crate because it is
+//! compiled like the functions, which would take minutes for the crates of the services.
 
 mod http;
 mod images;
@@ -16,7 +15,7 @@ mod tls;
 
 use std::env;
 
-use anyhow::Context;
+use anyhow::bail;
 
 use self::{
     http::{Address, Reply},
@@ -26,11 +25,11 @@ use self::{
 
 /// Downloads a dataset and uploads its images.
 fn main() -> anyhow::Result<()> {
-    let dataset = env::args().nth(1).context("usage: floor DATASET")?;
-    let variable = |name| env::var(name).with_context(|| format!("{name} is not set"));
-    let gemini = Address::parse(&variable("DLBASE")?)?;
-    let aws = Address::parse(&variable("S3")?)?;
-    let authority = variable("CA")?;
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [dataset, gemini, aws, authority] = &arguments[..] else {
+        bail!("usage: floor DATASET GEMINI S3 CERTIFICATE");
+    };
+    let (gemini, aws) = (Address::parse(gemini)?, Address::parse(aws)?);
     let mut down = Connection::open(&gemini, authority.as_ref())?;
     let mut up = Connection::open(&aws, authority.as_ref())?;
     let request = format!(
