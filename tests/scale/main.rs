@@ -64,6 +64,14 @@ fn a_thousand_images_take_a_few_requests_each() {
 }
 
 #[test]
+fn plan_and_report_can_be_measured_alone() {
+    let job = sharded(3);
+    let (plan, report) = (job.plan().unwrap(), job.close().unwrap());
+    assert_eq!((plan.invocations, plan.messages), (1, 1));
+    assert_eq!(report.messages, 3, "one for each shard: {report:?}");
+}
+
+#[test]
 fn hours_of_waiting_add_a_few_requests_for_each_shard() {
     let job = |hours| Simulation {
         batch: SignedDuration::from_hours(hours),

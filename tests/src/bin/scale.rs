@@ -140,7 +140,7 @@ fn main() -> ExitCode {
 /// Prints the figures, and returns what they should not be.
 fn run(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     if let Some(function) = arguments.alone {
-        alone::print(function, arguments.images[0])?;
+        alone::print_usage(function, arguments.images[0])?;
         return Ok(Vec::new());
     }
     let (aws, template) = (Aws::read()?, Template::read()?);

@@ -71,7 +71,7 @@ struct Used {
 ///
 /// # Errors
 /// If the function fails, or the system does not show the peak memory of a process.
-pub fn print(function: Alone, images: u64) -> anyhow::Result<()> {
+pub fn print_usage(function: Alone, images: u64) -> anyhow::Result<()> {
     let simulation = Simulation {
         images,
         ..Simulation::default()
@@ -119,7 +119,7 @@ fn measure(function: Alone, images: u64) -> anyhow::Result<Used> {
 /// not take.
 ///
 /// # Errors
-/// As [`print`], and if `progress` fails.
+/// As [`print_usage`], and if `progress` fails.
 pub fn compare(
     sizes: &[u64],
     template: &Template,
