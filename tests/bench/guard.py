@@ -156,7 +156,7 @@ def main():
     if is_comparable():
         recorded = read_recorded()
     else:
-        print("This is no x86-64 machine with AVX2. Only the controls are compared, with the counts of this run.\n")
+        print("This is not an x86-64 machine with AVX2. Only the controls are compared, with the counts of this run.\n")
         recorded = works
     print_table(counts, recorded)
     if found := problems(counts, recorded):

@@ -63,11 +63,7 @@ impl TestCloud {
 
     /// Uploads an object, as a user would.
     pub async fn put(&self, key: &str, content: impl Into<Vec<u8>>) {
-        let put = self
-            .local
-            .bucket
-            .put(key, "application/octet-stream", content.into());
-        put.await.unwrap();
+        put(&self.local, key, content).await;
     }
 
     /// Uploads a sample manifest and all reference images of the samples.
@@ -215,6 +211,14 @@ impl TestCloud {
         }
         found
     }
+}
+
+/// Uploads an object, as a user would.
+pub(crate) async fn put(cloud: &Cloud, key: &str, content: impl Into<Vec<u8>>) {
+    let put = cloud
+        .bucket
+        .put(key, "application/octet-stream", content.into());
+    put.await.unwrap();
 }
 
 impl Default for TestCloud {

@@ -28,6 +28,8 @@ use jiff::Timestamp;
 use runtime::{bucket::ObjectWriter, shard_store::Cas};
 use serde_json::json;
 
+use crate::cloud::put;
+
 /// The number of result lines of a chunk.
 const PART_LINES: usize = 200;
 
@@ -335,14 +337,6 @@ pub async fn write_lock(cloud: &Cloud, job: &JobId, now: Timestamp) {
     .await;
     put(cloud, &object_keys::job_models(job), catalog.text()).await;
     put(cloud, &object_keys::open_job(job), "").await;
-}
-
-/// Uploads an object.
-async fn put(cloud: &Cloud, key: &str, content: impl Into<Vec<u8>>) {
-    let put = cloud
-        .bucket
-        .put(key, "application/octet-stream", content.into());
-    put.await.unwrap();
 }
 
 async fn write_status(cloud: &Cloud, job: &JobId, spec: JobSpec, shards: usize, now: Timestamp) {

@@ -120,7 +120,7 @@ impl Sink {
     }
 }
 
-/// Returns the request key of the image at `path`, or none if the object is no image.
+/// Returns the request key of the image at `path`, or `None` if the object is not an image.
 fn image_key(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next()?;
     EXTENSIONS

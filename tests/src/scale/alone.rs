@@ -35,14 +35,6 @@ impl Alone {
             Self::Close => Function::Report,
         }
     }
-
-    /// Returns the value of the option with which [`measure`] starts this program.
-    fn option(self) -> &'static str {
-        match self {
-            Self::Plan => "plan",
-            Self::Close => "close",
-        }
-    }
 }
 
 impl fmt::Display for Alone {
@@ -102,8 +94,10 @@ fn peak_mib() -> anyhow::Result<f64> {
 
 /// Runs this program again, to measure a function.
 fn measure(function: Alone, images: u64) -> anyhow::Result<Used> {
+    let option = function.to_possible_value();
+    let option = option.context("the function has no option")?;
     let output = Command::new(env::current_exe()?)
-        .args(["--alone", function.option()])
+        .args(["--alone", option.get_name()])
         .args(["--images", &images.to_string()])
         .stderr(Stdio::inherit())
         .output()?;
