@@ -41,7 +41,10 @@ async fn ten_jobs(limits: ProjectLimits, scenario: Scenario) -> TestCloud {
     let mut settings = CloudConfig::default().settings;
     settings.shard.requests = 6;
     let cloud = TestCloud::builder()
-        .scenario(scenario)
+        .scenario(Scenario {
+            image_side: Some(64),
+            ..scenario
+        })
         .settings(settings)
         .limits(limits)
         .build();

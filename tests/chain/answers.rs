@@ -181,6 +181,7 @@ fn slow(hours: u32) -> Scenario {
     Scenario {
         shortest_batch_seconds: seconds,
         longest_batch_seconds: seconds,
+        image_side: Some(64),
         ..Scenario::default()
     }
 }

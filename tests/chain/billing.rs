@@ -35,6 +35,7 @@ fn unreliable(seed: u64) -> Scenario {
         served_twice_percent: 15,
         unknown_percent: 15,
         thoughts_percent: 10,
+        image_side: Some(64),
         shuffle: true,
         ..Scenario::default()
     }

@@ -2,6 +2,8 @@
 //! every broken rule of the protocol. `cargo run --release -p tests --bin faults` runs all of it.
 #![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
+use std::ops::Range;
+
 use tests::faults::{Break, Case, Found, Plan, World, Wrong, explore};
 
 /// The request that creates a batch.
@@ -25,7 +27,7 @@ fn violations(broken: Break, at: &str) -> Vec<String> {
 fn violations_in(world: World, broken: Break, at: &str) -> Vec<String> {
     let (at, broken) = (Some(at.to_owned()), Some(broken));
     detected(&Plan {
-        seeds: 0,
+        seeds: 0..0,
         singles: vec![world],
         at,
         pairs: false,
@@ -36,7 +38,7 @@ fn violations_in(world: World, broken: Break, at: &str) -> Vec<String> {
 }
 
 /// Breaks a rule and runs random schedules until one has a violation.
-fn violations_in_seeds(broken: Break, seeds: u64) -> Vec<String> {
+fn violations_in_seeds(broken: Break, seeds: Range<u64>) -> Vec<String> {
     let broken = Some(broken);
     detected(&Plan {
         seeds,
@@ -75,7 +77,7 @@ fn has(violations: &[String], text: &str) -> bool {
 #[test]
 fn random_schedules_have_no_violation() {
     let plan = Plan {
-        seeds: 12,
+        seeds: 0..12,
         singles: Vec::new(),
         at: None,
         pairs: false,
@@ -92,7 +94,7 @@ fn random_schedules_have_no_violation() {
 fn faults_at_a_create_call_have_no_violation() {
     let at = Some(CREATE.to_owned());
     let found = run(&Plan {
-        seeds: 0,
+        seeds: 0..0,
         singles: vec![World::Batch],
         at,
         pairs: false,
@@ -112,7 +114,7 @@ fn faults_at_a_create_call_have_no_violation() {
 /// violation.
 fn singles_without_violation(world: World, at: &str) -> usize {
     let found = run(&Plan {
-        seeds: 0,
+        seeds: 0..0,
         singles: vec![world],
         at: Some(at.to_owned()),
         pairs: false,
@@ -253,8 +255,10 @@ fn closing_a_job_before_its_round_is_detected() {
 
 #[test]
 fn failing_an_unreadable_shard_is_detected() {
-    // A shard must be held while its output, which has images, can't be read: few schedules do that.
-    let violations = violations_in_seeds(Break::GiveUp, 600);
+    // A shard must be held while its output, which has images, can't be read. Few schedules do that,
+    // and the first is that of seed 57. The search starts near it, and has more to try because
+    // a change of the draws changes all schedules.
+    let violations = violations_in_seeds(Break::GiveUp, 56..600);
     assert!(
         has(&violations, "lost key: key stone-") || has(&violations, "double buy: key stone-"),
         "{violations:?}"
@@ -263,7 +267,8 @@ fn failing_an_unreadable_shard_is_detected() {
 
 #[test]
 fn treating_a_late_output_as_missing_is_detected() {
-    let violations = violations_in_seeds(Break::LateOutputRule, 80);
+    // The first that detects it is seed 14. See above.
+    let violations = violations_in_seeds(Break::LateOutputRule, 13..100);
     assert!(
         has(&violations, "lost key: key stone-") || has(&violations, "double buy: key stone-"),
         "{violations:?}"
@@ -272,7 +277,10 @@ fn treating_a_late_output_as_missing_is_detected() {
 
 #[test]
 fn adopting_a_batch_of_another_folder_is_detected() {
-    assert!(has(&violations_in_seeds(Break::Stranger, 40), "stranger: "));
+    assert!(has(
+        &violations_in_seeds(Break::Stranger, 0..40),
+        "stranger: "
+    ));
 }
 
 #[test]

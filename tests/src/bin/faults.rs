@@ -78,7 +78,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         return Ok(violations.is_empty());
     }
     let plan = Plan {
-        seeds: arguments.seeds,
+        seeds: 0..arguments.seeds,
         singles: if arguments.no_singles {
             Vec::new()
         } else if arguments.worlds.is_empty() {

@@ -54,8 +54,11 @@ const START: &str = "2026-11-21T09:00:00Z";
 /// A file system in memory, used if it exists: a simulation writes some hundred small files.
 const MEMORY: &str = "/dev/shm";
 
-/// The model of all images. It has the smallest images.
+/// The model of all images. It has the cheapest images.
 const MODEL: &str = "gemini-3.1-flash-image";
+
+/// The width and height of the images in pixels. A larger one takes most of a simulation's time.
+const SIDE: u16 = 64;
 
 /// The prefix of the display names of another folder's batches.
 const STRANGER: &str = "local-0123456789abcdef";
@@ -275,10 +278,12 @@ impl Scene {
     }
 }
 
+/// Returns a scenario with small images, and batches of this duration in seconds.
 fn lasting(shortest: u32, longest: u32) -> Scenario {
     Scenario {
         shortest_batch_seconds: shortest,
         longest_batch_seconds: longest,
+        image_side: Some(SIDE),
         ..Scenario::default()
     }
 }

@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    ops::Range,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -57,8 +58,8 @@ pub struct Failure {
 /// The schedules to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The number of drawn schedules, from seed 0 on.
-    pub seeds: u64,
+    /// The seeds of the drawn schedules.
+    pub seeds: Range<u64>,
     /// The small scenes whose single faults run.
     pub singles: Vec<World>,
     /// Restricts single faults to requests whose function and log line, such as
@@ -233,9 +234,9 @@ pub fn explore(plan: &Plan, announce: impl Fn(&str)) -> anyhow::Result<Found> {
             }
         }
     }
-    if continues(&found) && plan.seeds > 0 {
-        announce(&format!("{} drawn schedules", plan.seeds));
-        let seeds: Vec<Case> = (0..plan.seeds).map(Case::Seed).collect();
+    if continues(&found) && !plan.seeds.is_empty() {
+        let seeds: Vec<Case> = plan.seeds.clone().map(Case::Seed).collect();
+        announce(&format!("{} drawn schedules", seeds.len()));
         for (case, outcome) in play_all(plan, &seeds, &Watch::No)?.values() {
             found.outages += usize::from(case.has_outage());
             found.add(case, outcome);
