@@ -11,13 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")).resolve()
+from packages import HERE, NODE, PYTHON, TARGET, WORK, install
+
 # The program that makes the result files and simulates the services.
 BENCH = TARGET / "release" / "bench"
-WORK = TARGET / "bench"
-PYTHON = WORK / "venv" / "bin" / "python"
-NODE = WORK / "node"
 
 PYTHON_PEERS = ["seq", "pool", "dest", "stream"]
 # The packages that the peers use directly.
@@ -33,7 +30,7 @@ FORM_CANDIDATES, FORM_BYTES = ["ours", "floor", "stream", "node"], 100_000_000
 # The shares of a core that Lambda gives a function with 128 and with 256 MB: one core is 1,769 MB
 # (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html, read 2026-11).
 SHARES = {"1/14": 1 / 14, "1/7": 1 / 7}
-SHARE_CANDIDATES, SHARE_BYTES = ["ours", "stream", "node"], 100_000_000
+SHARE_CANDIDATES, SHARE_BYTES = ["ours", "stream", "node"], 50_000_000
 NAMES = {
     "ours": "**collect**",
     "floor": "the floor",
@@ -61,30 +58,6 @@ def arguments():
         chosen.bytes, chosen.only, chosen.runs, chosen.other_sizes = 10_000_000, ["ours", "floor"], 1, []
         chosen.form_bytes = chosen.share_bytes = 10_000_000
     return chosen
-
-
-def prepare_peers(only):
-    """Installs the pinned packages that the peers need, unless they are installed."""
-    install(set(only) & set(PYTHON_PEERS), "node" in only)
-
-
-def install(python, node):
-    """Installs the pinned packages of the peers in Python and in Node.js, unless they are installed."""
-    if python:
-        if not PYTHON.exists():
-            subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)
-        wanted = HERE / "requirements.txt"
-        subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted], check=True)
-    if node:
-        NODE.mkdir(parents=True, exist_ok=True)
-        # npm writes the second file when it is done. It takes long even if everything is installed.
-        lock, done = NODE / "package-lock.json", NODE / "node_modules" / ".package-lock.json"
-        is_installed = done.exists() and lock.read_bytes() == (HERE / "peers" / lock.name).read_bytes()
-        for path in [*(HERE / "peers").glob("package*.json"), *(HERE / "peers").glob("*.mjs")]:
-            (NODE / path.name).write_bytes(path.read_bytes())
-        if not is_installed:
-            done.unlink(missing_ok=True)
-            subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=NODE, check=True)
 
 
 class CpuShare:
@@ -302,7 +275,7 @@ def main():
     chosen = arguments()
     binaries = TARGET / chosen.profile
     WORK.mkdir(parents=True, exist_ok=True)
-    prepare_peers(chosen.only)
+    install(set(chosen.only) & set(PYTHON_PEERS), "node" in chosen.only)
     services = Services(BENCH)
     print_versions(chosen)
     compare_all(chosen, binaries, services)

@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compare import HERE, NODE, PYTHON, TARGET, install, print_packages, table
+from compare import print_packages, table
+from packages import HERE, NODE, PYTHON, TARGET, install
 
 WORK = TARGET / "bench" / "end-to-end"
 PEERS = HERE / "peers"

@@ -34,8 +34,11 @@ const MAX_SHARE_PERCENT: f64 = 1.0;
 /// images would have the exponent 2.
 const MAX_EXPONENT: f64 = 1.02;
 
-/// The images of the jobs that are planned and closed alone.
-const ALONE_IMAGES: [u64; 3] = [10_000, 100_000, 1_000_000];
+/// The images of the jobs that are planned and closed alone: with `--quick`, by default, and with
+/// `--large` or `--million`.
+const QUICK_ALONE: [u64; 2] = [1_000, 3_000];
+const ALONE: [u64; 2] = [10_000, 100_000];
+const LARGE_ALONE: [u64; 3] = [10_000, 100_000, 1_000_000];
 
 /// The images of the two jobs whose batches take one hour and 23 hours.
 const WAITING_IMAGES: u64 = 3_000;
@@ -63,10 +66,10 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 3_000, 10_000],
         value_parser = clap::value_parser!(u64).range(1..))]
     images: Vec<u64>,
-    /// Also simulate a job of 100,000 images.
+    /// Also simulate a job of 100,000 images, and plan and close one of a million.
     #[arg(long)]
     large: bool,
-    /// Also simulate jobs of 100,000 and of a million images.
+    /// As --large, and also simulate a job of a million images, which takes about an hour.
     #[arg(long)]
     million: bool,
     /// Write the plot of the cost to this file.
@@ -163,10 +166,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
 
 /// Prints what planning and closing large jobs takes, and returns what it should not take.
 fn print_alone(arguments: &Arguments, template: &Template) -> anyhow::Result<Vec<String>> {
-    let sizes: &[u64] = if arguments.quick {
-        &[1_000, 3_000]
-    } else {
-        &ALONE_IMAGES
+    let sizes: &[u64] = match arguments {
+        Arguments { quick: true, .. } => &QUICK_ALONE,
+        Arguments { large: true, .. } | Arguments { million: true, .. } => &LARGE_ALONE,
+        _ => &ALONE,
     };
     let (table, failures) = alone::compare(sizes, template, |function, images| {
         progress(&format!("{function}: {} images", whole(images as f64)))
