@@ -21,7 +21,7 @@ use darkroom::{
     status::ShardPhase,
 };
 use gemini_sim::Scenario;
-use tests::{BatchResponse, TestCloud};
+use tests::{BatchResponse, TINY_SIDE, TestCloud};
 
 use super::{another_run, planned, state, stones};
 
@@ -42,7 +42,7 @@ async fn ten_jobs(limits: ProjectLimits, scenario: Scenario) -> TestCloud {
     settings.shard.requests = 6;
     let cloud = TestCloud::builder()
         .scenario(Scenario {
-            image_side: Some(64),
+            image_side: Some(TINY_SIDE),
             ..scenario
         })
         .settings(settings)

@@ -13,7 +13,7 @@ use gemini_sim::Scenario;
 use http::StatusCode;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tests::{TestCloud, wire::Fault};
+use tests::{TINY_SIDE, TestCloud, wire::Fault};
 
 use super::stones;
 
@@ -181,7 +181,7 @@ fn slow(hours: u32) -> Scenario {
     Scenario {
         shortest_batch_seconds: seconds,
         longest_batch_seconds: seconds,
-        image_side: Some(64),
+        image_side: Some(TINY_SIDE),
         ..Scenario::default()
     }
 }

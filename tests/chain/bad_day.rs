@@ -10,7 +10,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use seam::transport::{Transport, empty};
 use serde_json::{Value, json};
-use tests::TestCloud;
+use tests::{TINY_SIDE, TestCloud};
 
 const IMAGES: usize = 5_000;
 
@@ -25,8 +25,7 @@ fn bad_day() -> Scenario {
         internal_error_percent: 2,
         missing_percent: 1,
         repeated_percent: 1,
-        // Only the number of the images matters, and small ones are quick to draw.
-        image_side: Some(64),
+        image_side: Some(TINY_SIDE),
         shuffle: true,
         batch_outcomes: vec![
             BatchOutcomeRule {

@@ -19,7 +19,7 @@ use darkroom::{
 use gemini_sim::{BatchOutcome, BatchOutcomeRule, Bill, Scenario};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use tests::{BatchResponse, TestCloud};
+use tests::{BatchResponse, TINY_SIDE, TestCloud};
 
 /// The models of a mixed job. Two of them think, at a cost that can't be predicted.
 const MODELS: [&str; 3] = ["nano-banana-2", "nano-banana-pro", "nano-banana-2-lite"];
@@ -35,7 +35,7 @@ fn unreliable(seed: u64) -> Scenario {
         served_twice_percent: 15,
         unknown_percent: 15,
         thoughts_percent: 10,
-        image_side: Some(64),
+        image_side: Some(TINY_SIDE),
         shuffle: true,
         ..Scenario::default()
     }

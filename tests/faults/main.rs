@@ -17,6 +17,28 @@ fn run(plan: &Plan) -> Found {
     explore(plan, |_| {}).unwrap()
 }
 
+/// The single faults of a world at some requests.
+fn singles(world: World, at: &str, broken: Option<Break>) -> Plan {
+    Plan {
+        singles: vec![world],
+        at: Some(at.to_owned()),
+        ..drawn(0..0, broken)
+    }
+}
+
+/// The schedules of these seeds.
+fn drawn(seeds: Range<u64>, broken: Option<Break>) -> Plan {
+    Plan {
+        seeds,
+        singles: Vec::new(),
+        at: None,
+        pairs: false,
+        sample: 0,
+        threads: 2,
+        broken,
+    }
+}
+
 /// Breaks a rule and runs single faults at some requests of the world with one batch until one has a
 /// violation.
 fn violations(broken: Break, at: &str) -> Vec<String> {
@@ -25,30 +47,12 @@ fn violations(broken: Break, at: &str) -> Vec<String> {
 
 /// Breaks a rule and runs single faults at some requests of a world until one has a violation.
 fn violations_in(world: World, broken: Break, at: &str) -> Vec<String> {
-    let (at, broken) = (Some(at.to_owned()), Some(broken));
-    detected(&Plan {
-        seeds: 0..0,
-        singles: vec![world],
-        at,
-        pairs: false,
-        sample: 0,
-        threads: 2,
-        broken,
-    })
+    detected(&singles(world, at, Some(broken)))
 }
 
 /// Breaks a rule and runs random schedules until one has a violation.
 fn violations_in_seeds(broken: Break, seeds: Range<u64>) -> Vec<String> {
-    let broken = Some(broken);
-    detected(&Plan {
-        seeds,
-        singles: Vec::new(),
-        at: None,
-        pairs: false,
-        sample: 0,
-        threads: 2,
-        broken,
-    })
+    detected(&drawn(seeds, Some(broken)))
 }
 
 /// Returns the violations of a plan, which must have some.
@@ -76,52 +80,24 @@ fn has(violations: &[String], text: &str) -> bool {
 
 #[test]
 fn random_schedules_have_no_violation() {
-    let plan = Plan {
-        seeds: 0..12,
-        singles: Vec::new(),
-        at: None,
-        pairs: false,
-        sample: 0,
-        threads: 2,
-        broken: None,
-    };
-    let found = run(&plan);
+    let found = run(&drawn(0..12, None));
     assert_eq!((found.schedules, found.count(Wrong::DoubleBuy)), (12, 0));
     assert!(found.failures.is_empty(), "{:?}", found.failures);
 }
 
 #[test]
 fn faults_at_a_create_call_have_no_violation() {
-    let at = Some(CREATE.to_owned());
-    let found = run(&Plan {
-        seeds: 0..0,
-        singles: vec![World::Batch],
-        at,
-        pairs: false,
-        sample: 0,
-        threads: 2,
-        broken: None,
-    });
+    let singles = singles_without_violation(World::Batch, CREATE);
     assert!(
-        found.singles >= 20,
-        "expected a dozen faults at each of two create calls, not {}",
-        found.singles
+        singles >= 20,
+        "expected a dozen faults at each of two create calls, not {singles}"
     );
-    assert!(found.failures.is_empty(), "{:?}", found.failures);
 }
 
 /// Runs the single faults of a world at some requests, and returns their number. None has a
 /// violation.
 fn singles_without_violation(world: World, at: &str) -> usize {
-    let found = run(&Plan {
-        seeds: 0..0,
-        singles: vec![world],
-        at: Some(at.to_owned()),
-        pairs: false,
-        sample: 0,
-        threads: 2,
-        broken: None,
-    });
+    let found = run(&singles(world, at, None));
     assert!(found.failures.is_empty(), "{:?}", found.failures);
     found.singles
 }

@@ -16,6 +16,10 @@ use gemini::{Gemini, UploadRequest};
 
 pub use crate::cloud::{BatchResponse, TestCloud, TestCloudBuilder, TestJob};
 
+/// The longer side, in pixels, of images whose content does not matter. They are quick to draw, to
+/// shrink and to store, and cost as much as the size that was requested.
+pub const TINY_SIDE: u16 = 64;
+
 /// Uploads a small file to Gemini.
 ///
 /// # Errors

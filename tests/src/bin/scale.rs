@@ -34,12 +34,6 @@ const MAX_SHARE_PERCENT: f64 = 1.0;
 /// images would have the exponent 2.
 const MAX_EXPONENT: f64 = 1.02;
 
-/// The images of the jobs that are planned and closed alone: with `--quick`, by default, and with
-/// `--large` or `--million`.
-const QUICK_ALONE: [u64; 2] = [1_000, 3_000];
-const ALONE: [u64; 2] = [10_000, 100_000];
-const LARGE_ALONE: [u64; 3] = [10_000, 100_000, 1_000_000];
-
 /// The images of the two jobs whose batches take one hour and 23 hours.
 const WAITING_IMAGES: u64 = 3_000;
 
@@ -122,6 +116,19 @@ impl Arguments {
         sizes.dedup();
         sizes
     }
+
+    /// Returns the images of the jobs that are planned and closed alone, in ascending order.
+    fn sizes_alone(&self) -> Vec<u64> {
+        let mut sizes = if self.quick {
+            vec![1_000, 3_000]
+        } else {
+            vec![10_000, 100_000]
+        };
+        if self.large || self.million {
+            sizes.push(1_000_000);
+        }
+        sizes
+    }
 }
 
 fn main() -> ExitCode {
@@ -166,12 +173,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
 
 /// Prints what planning and closing large jobs takes, and returns what it should not take.
 fn print_alone(arguments: &Arguments, template: &Template) -> anyhow::Result<Vec<String>> {
-    let sizes: &[u64] = match arguments {
-        Arguments { quick: true, .. } => &QUICK_ALONE,
-        Arguments { large: true, .. } | Arguments { million: true, .. } => &LARGE_ALONE,
-        _ => &ALONE,
-    };
-    let (table, failures) = alone::compare(sizes, template, |function, images| {
+    let sizes = arguments.sizes_alone();
+    let (table, failures) = alone::compare(&sizes, template, |function, images| {
         progress(&format!("{function}: {} images", whole(images as f64)))
     })?;
     print(

@@ -47,6 +47,7 @@ use super::{
     tamper::Break,
     world::{Kind, World},
 };
+use crate::TINY_SIDE;
 
 /// The time at which every simulation starts.
 const START: &str = "2026-11-21T09:00:00Z";
@@ -56,9 +57,6 @@ const MEMORY: &str = "/dev/shm";
 
 /// The model of all images. It has the cheapest images.
 const MODEL: &str = "gemini-3.1-flash-image";
-
-/// The width and height of the images in pixels. A larger one takes most of a simulation's time.
-const SIDE: u16 = 64;
 
 /// The prefix of the display names of another folder's batches.
 const STRANGER: &str = "local-0123456789abcdef";
@@ -283,7 +281,7 @@ fn lasting(shortest: u32, longest: u32) -> Scenario {
     Scenario {
         shortest_batch_seconds: shortest,
         longest_batch_seconds: longest,
-        image_side: Some(SIDE),
+        image_side: Some(TINY_SIDE),
         ..Scenario::default()
     }
 }

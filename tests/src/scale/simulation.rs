@@ -13,6 +13,8 @@ use gemini_sim::Scenario;
 use jiff::{SignedDuration, Timestamp};
 use seam::rng::Rng;
 
+use crate::TINY_SIDE;
+
 /// The moment at which every simulation starts, in seconds since the epoch: 2026-11-21T00:00:00Z.
 const START_SECONDS: i64 = 1_795_219_200;
 
@@ -49,7 +51,7 @@ pub struct Simulation {
 /// The images that the simulated Gemini draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pictures {
-    /// 64 pixels wide, so that drawing and storing them takes little time.
+    /// [`TINY_SIDE`] wide, so that drawing and storing them takes little time.
     Tiny,
     /// As large as requested, and padded to this number of bytes.
     Padded(u32),
@@ -84,7 +86,7 @@ impl Simulation {
     pub(super) fn scenario(&self) -> anyhow::Result<Scenario> {
         let seconds = u32::try_from(self.batch.as_secs())?;
         let (image_side, image_bytes) = match self.pictures {
-            Pictures::Tiny => (Some(64), None),
+            Pictures::Tiny => (Some(TINY_SIDE), None),
             Pictures::Padded(bytes) => (None, Some(bytes)),
         };
         Ok(Scenario {
